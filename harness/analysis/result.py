@@ -1,0 +1,97 @@
+"""What the analysis returns, and what every report prints: one `Comparison`. `to_json` is the form of `--format json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % interval; `low`/`high` are None where none can be given, and `note` says why."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class PairedChange:
+    """Arm minus baseline on the same items. `p_adjusted` is corrected over the arms of the run."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ArmCost:
+    """Costs of one arm. None is unknown; a field named in `lower_bounds` has an unknown part and prints as "≥"."""
+
+    tokens_in_per_request: float | None = None
+    tokens_out_per_request: float | None = None
+    usd_per_1k_requests: float | None = None
+    train_usd: float | None = None
+    prepare_usd: float | None = None
+    usd_per_month: float | None = None
+    usd_over_horizon: float | None = None
+    train_wall_s: float | None = None
+    prepare_wall_s: float | None = None
+    predict_wall_s: float | None = None
+    trained_tokens: float | None = None
+    trainable_parameters: float | None = None
+    artifact_bytes: float | None = None
+    peak_memory_bytes: float | None = None
+    lower_bounds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One row of the comparison. `errors` counts primary categories over items (first seed's trial when several)."""
+
+    name: str
+    status: str
+    n: int
+    seeds: tuple[int, ...]
+    coverage: float | None
+    metrics: Mapping[str, Interval]
+    change: PairedChange | None
+    errors: Mapping[str, int]
+    cost: ArmCost
+    latency_s: Mapping[str, float | None]  # p50, p95
+    retrieval_recall: Interval | None = None
+    loss: tuple[float, float] | None = None  # training loss, first and last tenth
+    seed_spread: tuple[float, float] | None = None  # lowest and highest primary score over seeds
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`outcome`: "win", "tie" or "insufficient". Every step that led to it stands in `reasons`."""
+
+    outcome: str
+    arm: str | None
+    reasons: tuple[str, ...] = ()
+    runner_up: str | None = None
+    would_flip: tuple[str, ...] = ()
+    excluded: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    run: Mapping[str, Any]
+    primary_metric: str
+    baseline: str
+    arms: tuple[ArmResult, ...]
+    verdict: Verdict
+    detectable_difference: float | None = None
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)

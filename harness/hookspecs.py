@@ -1,0 +1,108 @@
+"""Every hook of the harness, and only hooks.
+
+A plugin is any module or object registered under the entry-point group `harness.plugins`. Each hook returns a list of
+specs: small records that name a class by `"module:attribute"`, so that listing plugins imports nothing heavy. The named
+class is constructed with an instance of its nested `Config` (a pydantic model), or with no argument when it has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pluggy
+
+PROJECT = "harness"
+ENTRY_POINT_GROUP = "harness.plugins"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What every plugin says about itself. `target` is "module:attribute" of the class."""
+
+    name: str
+    summary: str
+    target: str
+
+
+@dataclass(frozen=True)
+class StrategySpec(Spec):
+    """`changes`: which part of the adaptation it replaces. `needs`: "weights", "train", "corpus", "labels"."""
+
+    changes: Literal["prompt", "model", "readout"] = "prompt"
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MetricSpec(Spec):
+    """`version` enters the score key: raise it when values change. `mean`: the aggregate is the mean of "value"."""
+
+    version: str = "1"
+    higher_is_better: bool = True
+    low: float | None = 0.0
+    high: float | None = 1.0
+    mean: bool = True
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ErrorClassifierSpec(Spec):
+    """`categories` in the order of their claim to be the primary one."""
+
+    version: str = "1"
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RetrieverSpec(Spec):
+    pass
+
+
+@dataclass(frozen=True)
+class TaskLoaderSpec(Spec):
+    pass
+
+
+@dataclass(frozen=True)
+class ModelSpec(Spec):
+    """`target` names a function without arguments that returns a `harness.models.ModelSource` or raises ModelError."""
+
+
+@hookspec
+def harness_strategies() -> Sequence[StrategySpec]:
+    """Strategies: classes with `adapt(start, context) -> Adaptation`."""
+    return ()
+
+
+@hookspec
+def harness_metrics() -> Sequence[MetricSpec]:
+    """Metrics: classes with `record` and `aggregate` (see `harness.types.Metric`)."""
+    return ()
+
+
+@hookspec
+def harness_error_classifiers() -> Sequence[ErrorClassifierSpec]:
+    """Error classifiers: classes with `classify` (see `harness.types.ErrorClassifier`)."""
+    return ()
+
+
+@hookspec
+def harness_retrievers() -> Sequence[RetrieverSpec]:
+    """Retrievers: classes with `build` and `search` (see `harness.types.Retriever`)."""
+    return ()
+
+
+@hookspec
+def harness_task_loaders() -> Sequence[TaskLoaderSpec]:
+    """Task loaders: classes with `load(folder) -> LoadedData`."""
+    return ()
+
+
+@hookspec
+def harness_models() -> Sequence[ModelSpec]:
+    """Named models: functions that find a model's files on this machine."""
+    return ()
