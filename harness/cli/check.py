@@ -1,0 +1,34 @@
+"""`harness check FILE`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.cli.options import limit_option
+
+
+@click.command("check")
+@click.argument("file", type=click.Path(path_type=Path))
+@limit_option
+def command(file: Path, limit: int | None) -> None:
+    """Validate FILE: settings, plugins, data and model files. Loads no model and writes nothing."""
+    from harness.runner.prepare import prepare
+
+    found = prepare(file, limit=limit)
+    experiment, task, plan = found.experiment, found.task, found.plan
+    click.echo(f"{file}: fine")
+    click.echo(f"  model   {found.source.label}, {plan.dtype} on {plan.device}")
+    splits = f"{len(task.train)} train, {len(task.validation)} validation, {len(task.test)} test"
+    labels = f", {len(task.labels)} labels" if task.labels else ""
+    corpus = f", {len(task.corpus):,} documents" if task.corpus else ""
+    click.echo(f"  task    {experiment.loader.use}: {splits}{labels}{corpus}")
+    click.echo(f"  metrics {', '.join(use.id for use in experiment.metrics)}; decides: {experiment.primary_metric}")
+    click.echo(f"  arms    {len(experiment.arms)} arms, {len(plan.trials)} trials")
+    for arm in experiment.arms:
+        seeds = [trial.seed for trial in plan.trials if trial.arm == arm.name]
+        mark = " (baseline)" if arm.name == experiment.baseline else ""
+        click.echo(f"    {arm.name}{mark}: {' → '.join(use.id for use in arm.chain)}, seeds {seeds}")
+    for warning in task.warnings:
+        click.echo(f"  warning: {warning}")

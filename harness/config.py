@@ -1,0 +1,385 @@
+"""experiment.toml → `Experiment`: strict, every mistake reported together with line, key and nearest valid name."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.analysis.rows import Decision, Prices
+from harness.exceptions import ConfigError, PluginError, Problem
+from harness.plugins import Registry, nearest
+from harness.toml_lines import Path as KeyPath
+from harness.toml_lines import key_lines, line_of, show_path
+
+DEFAULT_METRICS = {"generate": ["token_f1", "contains", "exact_match", "rouge_l"], "choose": ["accuracy", "macro_f1"]}
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExperimentTable(Table):
+    name: str = Field(min_length=1, description="Name of the experiment, shown in reports.")
+    seeds: list[int] = Field([0], min_length=1, description="Random seeds; each seeded arm runs once a seed.")
+    baseline: str | None = Field(None, description="Arm that the others are compared with; default: the first arm.")
+
+
+class ModelTable(Table):
+    ref: str = Field("smollm2-135m-instruct", description="A model plugin's name, a folder, or a Hugging Face id.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Number format; auto: bfloat16 where the hardware is fast at it, else float32."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
+
+
+class SplitTable(Table):
+    validation: float = Field(0.1, ge=0, lt=1, description="Share of examples for validation.")
+    test: float = Field(0.2, gt=0, lt=1, description="Share of examples for the test.")
+    group_by: str | None = Field(None, description="Field whose values never stand in two splits.")
+    seed: int = Field(0, description="Seed of the split.")
+
+
+class TaskTable(BaseModel):
+    """Keys that are not listed here go to the loader."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    loader: str = Field("jsonl", description="Task loader: jsonl, csv, factbook, or a plugin's.")
+    input: str = Field("{question}", min_length=1, description="Template of the model's input over an item's fields.")
+    instruction: str = Field("", description="What the model is asked to do, in every arm's prompt.")
+    labels: list[str] | None = Field(None, description="A closed set of answers makes the task classification.")
+    readout: Literal["generate", "choose"] | None = Field(
+        None, description="generate: read the text; choose: the most likely label. Default: choose when labels are set."
+    )
+    metrics: list[str | dict[str, Any]] | None = Field(None, description="Metrics, by name or { use = …, settings }.")
+    primary_metric: str | None = Field(None, description="Metric that decides; default: the first.")
+    split: SplitTable = Field(default_factory=SplitTable, description="How a single file is split.")
+
+
+class GenerationTable(Table):
+    max_new_tokens: int = Field(32, ge=1, description="Longest answer, in tokens.")
+    temperature: float = Field(0.0, ge=0, description="0 is greedy.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling.")
+    stop: list[str] = Field(["\n"], description="Texts that end an answer.")
+
+
+class ArmTable(BaseModel):
+    """Keys that are not listed here are the settings of the arm's strategies, by name or id."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(min_length=1, description="Name of the arm.")
+    strategies: list[str | dict[str, Any]] = Field(min_length=1, description="The chain, applied left to right.")
+
+
+class CostTable(Table):
+    usd_per_hour: float | None = Field(None, ge=0, description="Price of the machine per hour.")
+    usd_per_1k_input_tokens: float | None = Field(None, ge=0, description="Price of 1,000 prompt tokens.")
+    usd_per_1k_output_tokens: float | None = Field(None, ge=0, description="Price of 1,000 generated tokens.")
+    usd_per_1k_cached_tokens: float | None = Field(None, ge=0, description="Price of 1,000 cached prompt tokens.")
+    usd_per_1k_train_tokens: float | None = Field(None, ge=0, description="Price of 1,000 trained tokens.")
+    usd_hosting_per_month: float | None = Field(None, ge=0, description="Fixed price of hosting per month.")
+    usd_per_error: float | None = Field(None, ge=0, description="What a wrong answer costs you.")
+
+
+class DecisionTable(Table):
+    monthly_requests: float | None = Field(None, ge=0, description="Requests a month, for monthly costs.")
+    horizon_months: float = Field(12, gt=0, description="Months over which one-off costs are spread.")
+    refreshes_per_month: float = Field(0, ge=0, description="Re-indexing or retraining per month.")
+    margin: float = Field(0.02, ge=0, description="Smaller differences of the primary metric do not matter.")
+    limits: dict[str, float] = Field(default_factory=dict, description="Upper bounds, e.g. latency_p95_s.")
+
+
+TABLES: dict[str, type[BaseModel]] = {
+    "experiment": ExperimentTable,
+    "model": ModelTable,
+    "task": TaskTable,
+    "generation": GenerationTable,
+    "cost": CostTable,
+    "decision": DecisionTable,
+}
+LIMITS = ("latency_p95_s", "latency_p50_s", "usd_per_1k_requests", "usd_per_month", "peak_memory_bytes")
+
+
+@dataclass(frozen=True)
+class Use:
+    """A plugin with its resolved settings; `id` tells two uses of one plugin apart."""
+
+    use: str
+    id: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Arm:
+    name: str
+    chain: tuple[Use, ...]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A validated experiment. `folder` is where relative paths start; `text` is the file as written."""
+
+    name: str
+    seeds: tuple[int, ...]
+    baseline: str
+    model: ModelTable
+    task: TaskTable
+    loader: Use
+    readout: str
+    metrics: tuple[Use, ...]
+    primary_metric: str
+    generation: GenerationTable
+    arms: tuple[Arm, ...]
+    prices: Prices
+    decision: Decision
+    folder: str
+    text: str
+    lines: dict[KeyPath, int] = field(default_factory=dict, compare=False, repr=False)
+
+    def resolved(self) -> dict[str, Any]:
+        """Everything that was decided, with defaults filled in; JSON-able."""
+        task = self.task.model_dump(include=set(TaskTable.model_fields))
+        task |= {"readout": self.readout, "metrics": [asdict(use) for use in self.metrics]}
+        task |= {"primary_metric": self.primary_metric, "loader": asdict(self.loader)}
+        return {
+            "experiment": {"name": self.name, "seeds": list(self.seeds), "baseline": self.baseline},
+            "model": self.model.model_dump(),
+            "task": task,
+            "generation": self.generation.model_dump(),
+            "arms": [asdict(arm) for arm in self.arms],
+            "cost": asdict(self.prices),
+            "decision": asdict(self.decision),
+        }
+
+
+def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text and the parsed file; ConfigError with the line for broken TOML, a missing or unreadable file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        here = sorted(str(found) for found in Path(".").glob("**/*.toml") if len(found.parts) < 4)[:200]
+        hint = nearest(str(path), here) if here else "Write one first; the README shows the smallest."
+        raise ConfigError([Problem("file not found", hint=hint)], source=str(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(f"cannot be read: {error}")], source=str(path)) from None
+    try:
+        return text, tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problem = Problem(f"not valid TOML: {error}", hint="Strings need quotes; keys are written  name = value.")
+        raise ConfigError([problem], source=str(path)) from None
+
+
+def load_experiment(path: Path, registry: Registry) -> Experiment:
+    """Reads and validates a file against the installed plugins; raises one ConfigError with every problem."""
+    text, data = read_toml(path)
+    return _Reader(text, data, registry, path).experiment()
+
+
+class _Reader:
+    """Collects problems while it validates table by table."""
+
+    def __init__(self, text: str, data: dict[str, Any], registry: Registry, path: Path) -> None:
+        self.text, self.data, self.registry, self.path = text, data, registry, path
+        self.lines = key_lines(text)
+        self.problems: list[Problem] = []
+
+    def problem(self, path: KeyPath, message: str, hint: str = "") -> None:
+        self.problems.append(Problem(message, key=show_path(path), line=line_of(self.lines, path), hint=hint))
+
+    def validate(self, model: type[BaseModel], data: Any, path: KeyPath) -> Any:
+        """The model filled from data, or None after noting every mistake."""
+        if not isinstance(data, dict):
+            self.problem(path, f"must be a table, not {type(data).__name__}")
+            return None
+        try:
+            return model.model_validate(data)
+        except ValidationError as error:
+            for item in error.errors():
+                where = (*path, *(part for part in item["loc"] if part not in ("str", "dict[str,any]")))
+                if item["type"] == "extra_forbidden":
+                    self.problem(where, "unknown key.", nearest(str(item["loc"][-1]), model.model_fields))
+                elif item["type"] == "missing":
+                    self.problem(where, "is missing.", _describe(model, item["loc"]))
+                else:
+                    message = item["msg"].removeprefix("Value error, ")
+                    value = repr(item["input"])
+                    got = f" (got {value[:60]})" if item["type"] != "value_error" else ""
+                    self.problem(where, message[0].lower() + message[1:] + got, _describe(model, item["loc"]))
+            return None
+
+    def plugin_settings(self, kind: str, use: str, settings: Any, path: KeyPath) -> dict[str, Any] | None:
+        """Settings filled in by the plugin's Config, or None after noting problems."""
+        try:
+            config = self.registry.get(kind, use).config_class()
+        except PluginError as error:
+            self.problem(path, error.message, error.hint)
+            return None
+        if config is None:
+            if settings:
+                self.problem(path, f"{kind} '{use}' has no settings.")
+            return {}
+        filled = self.validate(config, settings, path)
+        return None if filled is None else filled.model_dump(mode="json")
+
+    def experiment(self) -> Experiment:
+        for key in self.data:
+            if key not in TABLES and key != "arm":
+                self.problem((key,), "unknown table.", nearest(key, [*TABLES, "arm"]))
+        tables = {
+            name: self.validate(model, self.data.get(name, {}), (name,))
+            for name, model in TABLES.items()
+            if name in self.data or name not in ("experiment", "task")
+        }
+        for name in ("experiment", "task"):
+            if name not in self.data:
+                self.problem((name,), f"table [{name}] is missing.")
+                tables[name] = None
+        if (decision := tables["decision"]) is not None:
+            for limit in decision.limits:
+                if limit not in LIMITS:
+                    self.problem(("decision", "limits", limit), "unknown limit.", nearest(limit, LIMITS))
+        arms = self.arms(tables["task"])
+        loader, readout, metrics, primary = self.task(tables["task"])
+        baseline = self.baseline(tables["experiment"], arms)
+        if self.problems:
+            raise ConfigError(self.problems, source=str(self.path))
+        experiment: ExperimentTable = tables["experiment"]
+        return Experiment(
+            name=experiment.name,
+            seeds=tuple(dict.fromkeys(experiment.seeds)),
+            baseline=baseline,
+            model=tables["model"],
+            task=tables["task"],
+            loader=loader,
+            readout=readout,
+            metrics=metrics,
+            primary_metric=primary,
+            generation=tables["generation"],
+            arms=arms,
+            prices=Prices(**tables["cost"].model_dump()),
+            decision=Decision(**tables["decision"].model_dump()),
+            folder=str(self.path.resolve().parent),
+            text=self.text,
+            lines=self.lines,
+        )
+
+    def baseline(self, table: ExperimentTable | None, arms: tuple[Arm, ...]) -> str:
+        names = [str(arm.get("name")) for arm in self.data.get("arm", []) if isinstance(arm, dict)]
+        if table is not None and table.baseline is not None:
+            if table.baseline not in names:
+                self.problem(("experiment", "baseline"), f"no arm '{table.baseline}'.", nearest(table.baseline, names))
+            return table.baseline
+        return arms[0].name if arms else ""
+
+    def task(self, table: TaskTable | None) -> tuple[Any, str, tuple[Use, ...], str]:
+        if table is None:
+            return None, "generate", (), ""
+        extra = dict(table.model_extra or {})
+        try:
+            fields = self.registry.get("task loader", table.loader).config_class().model_fields
+        except (PluginError, AttributeError):
+            fields = {}
+        for shared in ("labels",):  # settings that both we and the loader need
+            if shared in fields and getattr(table, shared) is not None:
+                extra.setdefault(shared, getattr(table, shared))
+        unknown = [key for key in extra if fields and key not in fields]
+        for key in unknown:
+            self.problem(("task", key), "unknown key.", nearest(key, [*TaskTable.model_fields, *fields]))
+            del extra[key]
+        settings = self.plugin_settings("task loader", table.loader, extra, ("task",))
+        readout = table.readout or ("choose" if table.labels else "generate")
+        if readout == "choose" and table.labels is not None and len(set(table.labels)) < 2:
+            self.problem(("task", "labels"), "needs at least two different labels.")
+        metrics = self.metrics(table, readout)
+        primary = table.primary_metric or (metrics[0].id if metrics else "")
+        ids = [use.id for use in metrics]
+        if metrics and primary not in ids:
+            self.problem(("task", "primary_metric"), f"'{primary}' is not among the metrics.", nearest(primary, ids))
+        return Use(table.loader, table.loader, settings or {}), readout, metrics, primary
+
+    def metrics(self, table: TaskTable, readout: str) -> tuple[Use, ...]:
+        chosen = table.metrics if table.metrics is not None else DEFAULT_METRICS[readout]
+        if not chosen:
+            self.problem(("task", "metrics"), "name at least one metric.")
+        uses = [self.use("metric", entry, {}, ("task", "metrics")) for entry in chosen]
+        found = [use for use in uses if use is not None]
+        self.unique([use.id for use in found], ("task", "metrics"), "metric")
+        return tuple(found)
+
+    def use(self, kind: str, entry: Any, settings_by_id: dict[str, Any], path: KeyPath) -> Use | None:
+        """A name, or a table { use, id, settings… }; settings may also stand beside it under the id."""
+        inline: dict[str, Any] = {}
+        if isinstance(entry, dict):
+            inline = dict(entry)
+            entry = inline.pop("use", None)
+            if not isinstance(entry, str):
+                self.problem(path, f"a {kind} given as a table needs  use = \"name\".")
+                return None
+        name = str(inline.pop("id", entry))
+        beside = settings_by_id.get(name, {})
+        where: KeyPath = (*path[:-1], name) if beside else path
+        if not isinstance(beside, dict):
+            self.problem(where, "must be a table of settings.")
+            return None
+        settings = self.plugin_settings(kind, entry, {**inline, **beside}, where)
+        return None if settings is None else Use(entry, name, settings)
+
+    def unique(self, names: list[str], path: KeyPath, what: str) -> None:
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            hint = f'Give one another id: {{ use = "{name}", id = "second" }}.' if what != "arm" else "Rename one."
+            self.problem(path, f"{what} '{name}' stands twice.", hint)
+
+    def arms(self, task: TaskTable | None) -> tuple[Arm, ...]:
+        tables = self.data.get("arm", [])
+        if not isinstance(tables, list) or not tables:
+            self.problem(("arm",), "name at least one arm.", 'Write  [[arm]]  name = "zero-shot"  strategies = ["prompt"]')
+            return ()
+        arms = []
+        for index, data in enumerate(tables):
+            path: KeyPath = ("arm", index)
+            table = self.validate(ArmTable, data, path)
+            if table is None:
+                continue
+            extra = dict(table.model_extra or {})
+            uses = [self.use("strategy", entry, extra, (*path, "strategies")) for entry in table.strategies]
+            chain = tuple(use for use in uses if use is not None)
+            for key in extra:
+                if len(chain) == len(uses) and key not in [use.id for use in chain]:
+                    known = [*ArmTable.model_fields, *(use.id for use in chain)]
+                    self.problem((*path, key), "is neither a key of an arm nor one of its strategies.", nearest(key, known))
+            self.unique([use.id for use in chain], (*path, "strategies"), "strategy")
+            if len(chain) == len(uses):
+                self.check_chain(chain, (*path, "strategies"))
+            arms.append(Arm(table.name, chain))
+        self.unique([arm.name for arm in arms], ("arm",), "arm")
+        return tuple(arms)
+
+    def check_chain(self, chain: tuple[Use, ...], path: KeyPath) -> None:
+        """Combinations that cannot work, in a sentence each."""
+        readouts = []
+        soft: str | None = None
+        for use in chain:
+            spec: Any = self.registry.get("strategy", use.use).spec
+            if spec.changes == "readout":
+                readouts.append(use.id)
+            if spec.changes == "model":
+                if soft is not None:
+                    self.problem(
+                        path,
+                        f"'{use.id}' would change the model under the soft prompt that '{soft}' has trained.",
+                        f"Put '{use.id}' before '{soft}'.",
+                    )
+                if spec.delta == "soft_prompt":
+                    soft = use.id
+        if len(readouts) > 1:
+            self.problem(path, f"two strategies read the answer: {', '.join(readouts)}.", "Keep one of them.")
+
+
+def _describe(model: type[BaseModel], location: tuple[Any, ...]) -> str:
+    known = model.model_fields.get(str(location[0])) if location else None
+    return known.description or "" if known is not None else ""

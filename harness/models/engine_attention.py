@@ -1,0 +1,217 @@
+"""Attention for packed trees and for rows behind a shared prefix, plugged in through transformers' attention interface.
+
+A forward gets an `AttentionPlan` as a keyword argument; transformers hands it on to every attention layer. Nothing else
+is kept between calls: key-values live in the plan's store and in its prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, PreTrainedModel
+
+from harness.exceptions import ModelError
+
+IMPLEMENTATION = "harness_tree"
+PLAN = "harness_plan"
+
+# Some models ask these of their attention; we compute none of them, so such a model is scored plainly.
+_UNSUPPORTED = ("softcap", "s_aux", "sinks", "position_bias", "sliding_window")
+
+
+@dataclass
+class KeyValues:
+    """Key-values of one chain that every row of a batch sees: per layer [1, key-value heads, length, head size]."""
+
+    keys: dict[int, Tensor] = field(default_factory=dict)
+    values: dict[int, Tensor] = field(default_factory=dict)
+    length: int = 0
+
+    def extended(self, store: RowStore) -> KeyValues:
+        """These key-values followed by those of the store's only row."""
+        more = store.columns
+        if not self.length:
+            return KeyValues(store.keys, store.values, more)
+        keys = {layer: torch.cat([self.keys[layer], store.keys[layer][:, :, :more]], dim=2) for layer in store.keys}
+        values = {
+            layer: torch.cat([self.values[layer], store.values[layer][:, :, :more]], dim=2) for layer in store.values
+        }
+        return KeyValues(keys, values, self.length + more)
+
+
+@dataclass
+class RowStore:
+    """Key-values of a batch's own tokens: per layer [rows, key-value heads, capacity, head size], written in place."""
+
+    capacity: int
+    rows: int
+    columns: int = 0
+    keys: dict[int, Tensor] = field(default_factory=dict)
+    values: dict[int, Tensor] = field(default_factory=dict)
+
+    def put(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Write the new columns of a layer; return all columns written so far. `advance` follows the last layer."""
+        if layer not in self.keys:
+            for kept, new in ((self.keys, key), (self.values, value)):
+                kept[layer] = new.new_zeros(new.shape[0], new.shape[1], self.capacity, new.shape[3])
+        end = self.columns + key.shape[2]
+        keys, values = self.keys[layer][: self.rows], self.values[layer][: self.rows]
+        keys[:, :, self.columns : end] = key
+        values[:, :, self.columns : end] = value
+        return keys[:, :, :end], values[:, :, :end]
+
+    def advance(self, columns: int) -> None:
+        self.columns += columns
+
+    def move(self, source: int, target: int) -> None:
+        """Copy one row's columns over another's."""
+        for kept in (self.keys, self.values):
+            for tensor in kept.values():
+                tensor[target, :, : self.columns] = tensor[source, :, : self.columns]
+
+
+@dataclass
+class AttentionPlan:
+    """What the tokens of one forward [rows, n] may see: the whole prefix, and of their own row
+
+    - tokens [0, causal): themselves and what stands before them;
+    - tokens [causal, n): what `mask` [rows, 1, n - causal, columns] (additive, 0 or -inf) lets through.
+    """
+
+    causal: int
+    mask: Tensor | None = None
+    prefix: KeyValues | None = None
+    store: RowStore | None = None
+    joined_mask: Tensor | None = None
+
+
+@contextmanager
+def tree_attention(model: PreTrainedModel) -> Iterator[None]:
+    """The model's attention layers follow plans inside this context."""
+    AttentionInterface.register(IMPLEMENTATION, plan_attention)  # idempotent: a name in transformers' table
+    before = model.config._attn_implementation
+    model.set_attn_implementation(IMPLEMENTATION)
+    try:
+        if model.config._attn_implementation != IMPLEMENTATION:
+            raise ModelError(f"{type(model).__name__} does not take part in transformers' attention interface.")
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def plan_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention by the plan. query [rows, heads, n, size], key and value [rows, key-value heads, n, size];
+    returns [rows, n, heads, size]."""
+    plan: AttentionPlan | None = kwargs.get(PLAN)
+    layer: int | None = getattr(module, "layer_idx", None)
+    if plan is None or layer is None:
+        raise ModelError(f"{type(module).__name__} does not hand keyword arguments on to its attention.")
+    for name in _UNSUPPORTED:
+        if kwargs.get(name) is not None:
+            raise ModelError(f"{type(module).__name__} uses {name}, which tree attention does not compute.")
+    if plan.store is not None:
+        key, value = plan.store.put(layer, key, value)
+    prefix = plan.prefix if plan.prefix is not None and plan.prefix.length else None
+    if not _has_lse(query, value):
+        return _joined(plan, prefix, layer, (query, key, value), scaling).transpose(1, 2), None
+    local, local_lse = _local(plan, query, key, value, scaling)
+    if prefix is None:
+        return local.transpose(1, 2), None
+    rows, heads, n, size = query.shape
+    folded = query.transpose(1, 2).reshape(1, rows * n, heads, size).transpose(1, 2)
+    shared, shared_lse = _flash(folded, prefix.keys[layer], prefix.values[layer], scale=scaling)
+    shared = shared.transpose(1, 2).reshape(rows, n, heads, -1)
+    shared_lse = shared_lse.reshape(heads, rows, n).permute(1, 2, 0)
+    # Two softmaxes over disjoint keys join by their log-sum-exps.
+    weight = torch.sigmoid(shared_lse - local_lse.transpose(1, 2)).unsqueeze(-1)
+    return torch.lerp(local.transpose(1, 2), shared, weight.to(shared.dtype)), None
+
+
+def _has_lse(query: Tensor, value: Tensor) -> bool:
+    """The processor's flash kernel also returns log-sum-exps; it wants equal head sizes."""
+    return (
+        query.device.type == "cpu"
+        and query.shape[-1] == value.shape[-1]
+        and hasattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu")
+    )
+
+
+def _flash(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    causal: bool = False,
+    mask: Tensor | None = None,
+    scale: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Output [rows, heads, n, size] and log-sum-exps [rows, heads, n]; key-value heads may be fewer than heads."""
+    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, 0.0, causal, attn_mask=mask, scale=scale
+    )
+    return out, lse
+
+
+def _local(
+    plan: AttentionPlan, query: Tensor, key: Tensor, value: Tensor, scale: float | None
+) -> tuple[Tensor, Tensor]:
+    cut, n = plan.causal, query.shape[2]
+    if cut == 0:
+        return _flash(query, key, value, mask=plan.mask, scale=scale)
+    head, head_lse = _flash(query[:, :, :cut], key[:, :, :cut], value[:, :, :cut], causal=True, scale=scale)
+    if cut == n:
+        return head, head_lse
+    tail, tail_lse = _flash(query[:, :, cut:], key, value, mask=plan.mask, scale=scale)
+    return torch.cat([head.transpose(1, 2), tail.transpose(1, 2)], dim=1).transpose(1, 2), torch.cat(
+        [head_lse, tail_lse], dim=2
+    )
+
+
+def _joined(
+    plan: AttentionPlan,
+    prefix: KeyValues | None,
+    layer: int,
+    tensors: tuple[Tensor, Tensor, Tensor],
+    scale: float | None,
+) -> Tensor:
+    """The same through the public kernel: the prefix is laid before every row's keys, under one mask."""
+    query, key, value = tensors
+    rows, heads, n = query.shape[:3]
+    if prefix is not None:
+        key = torch.cat([prefix.keys[layer].expand(rows, -1, -1, -1), key], dim=2)
+        value = torch.cat([prefix.values[layer].expand(rows, -1, -1, -1), value], dim=2)
+    if heads != key.shape[1]:
+        key = key.repeat_interleave(heads // key.shape[1], dim=1)
+        value = value.repeat_interleave(heads // value.shape[1], dim=1)
+    attend = torch.nn.functional.scaled_dot_product_attention
+    if prefix is None and plan.causal == n == key.shape[2]:
+        return attend(query, key, value, is_causal=True, scale=scale)
+    if plan.joined_mask is None:
+        plan.joined_mask = _joined_mask(plan, query, key.shape[2], prefix.length if prefix else 0)
+    return attend(query, key, value, attn_mask=plan.joined_mask, scale=scale)
+
+
+def _joined_mask(plan: AttentionPlan, query: Tensor, columns: int, before: int) -> Tensor:
+    """Additive [rows, 1, n, columns] with the prefix's `before` columns open."""
+    rows, _, n, _ = query.shape
+    mask = query.new_zeros(rows, 1, n, columns)
+    if plan.causal:
+        mask[:, :, : plan.causal, before:] = float("-inf")
+        mask[:, :, : plan.causal, before:].triu_(1)
+        mask[:, :, : plan.causal, before:].nan_to_num_(nan=0.0, neginf=float("-inf"))
+    if plan.mask is not None:
+        mask[:, :, plan.causal :, before:] = plan.mask
+    return mask

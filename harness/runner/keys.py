@@ -1,0 +1,79 @@
+"""The keys that decide what is repeated: adaptation, prediction, score (see DESIGN: a new metric never retrains)."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterable
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from harness.adaptation import digest_of
+from harness.config import Arm, Experiment, Use
+from harness.models.source import ModelSource
+from harness.plugins import Registered, Registry
+from harness.tasks.task import Task
+
+#: Raised when the engines' results change: rendering, tokenisation, training, decoding.
+ENGINE_VERSION = "1"
+
+
+@lru_cache(maxsize=256)
+def _file_sha(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def code_digest(entry: Registered) -> str:
+    """Digest of the source file that defines a plugin, so that edited code is never mistaken for the old."""
+    try:
+        return _file_sha(inspect.getsourcefile(entry.target) or "")
+    except (OSError, TypeError):
+        return f"{entry.origin}"
+
+
+def chain_code(chain: Iterable[Use], registry: Registry) -> list[str]:
+    """Code digests of a chain's strategies and of the plugins they use."""
+    digests = []
+    for use in chain:
+        entry = registry.get("strategy", use.use)
+        digests.append(code_digest(entry))
+        for kind, settings in entry.create(use.settings).plugins():
+            digests.append(code_digest(registry.get(kind, settings["use"])))
+    return digests
+
+
+def adaptation_key(
+    experiment: Experiment, task: Task, source: ModelSource, arm: Arm, seed: int, number_format: tuple[str, str], registry: Registry
+) -> str:
+    """Equal keys: the same adaptation would come out. `number_format` is (dtype, device)."""
+    return digest_of(
+        {
+            "engine": ENGINE_VERSION,
+            "model": source.digest,
+            "format": number_format,
+            "task": {name: task.fingerprints[name] for name in ("train", "validation", "corpus")},
+            "prompt": [experiment.task.input, experiment.task.instruction, list(task.labels), task.readout],
+            "chain": [asdict(use) for use in arm.chain],
+            "code": chain_code(arm.chain, registry),
+            "seed": seed,
+        }
+    )
+
+
+def prediction_key(adaptation: str, experiment: Experiment, task: Task) -> str:
+    """Equal keys: the same predictions would come out."""
+    return digest_of(
+        {
+            "adaptation": adaptation,
+            "test": task.fingerprints["test"],
+            "generation": experiment.generation.model_dump(),
+            "readout": task.readout,
+        }
+    )
+
+
+def score_version(entry: Registered, settings: dict[str, Any]) -> str:
+    """Version of a metric's or classifier's values: its own version and its settings."""
+    return digest_of([entry.name, getattr(entry.spec, "version", "1"), settings])[:16]

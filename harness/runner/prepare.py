@@ -1,0 +1,54 @@
+"""From a file to a checked experiment: settings, plugins, data, model, plan — before any model loads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.config import Experiment, load_experiment
+from harness.exceptions import ConfigError, HarnessError, Problem
+from harness.models.resolve import resolve_model
+from harness.models.source import ModelSource
+from harness.plugins import Registry, load_plugins
+from harness.runner.plan import Plan, check_arms, make_plan
+from harness.tasks.task import Task, load_task
+from harness.toml_lines import line_of
+
+
+@dataclass(frozen=True)
+class Prepared:
+    experiment: Experiment
+    registry: Registry
+    task: Task
+    source: ModelSource
+    plan: Plan
+
+
+def prepare(path: Path, *, limit: int | None = None, download: bool = False) -> Prepared:
+    """Validates everything that can be validated without a model; problems of data and model are reported together.
+
+    `download` allows a Hugging Face id that the file names to be fetched.
+    """
+    registry = load_plugins()
+    experiment = load_experiment(path, registry)
+    problems: list[Problem] = []
+    source: ModelSource | None = None
+    task: Task | None = None
+    try:
+        source = resolve_model(experiment.model.ref, registry, experiment.folder, download=download)
+    except HarnessError as error:
+        problems.append(_problem(error, experiment, ("model", "ref")))
+    try:
+        task = load_task(experiment, registry, limit=limit)
+        check_arms(experiment, task, registry)
+    except ConfigError as error:
+        problems += error.problems
+    except HarnessError as error:
+        problems.append(_problem(error, experiment, ("task",)))
+    if problems or source is None or task is None:
+        raise ConfigError(problems, source=str(path))
+    return Prepared(experiment, registry, task, source, make_plan(experiment, task, source, registry))
+
+
+def _problem(error: HarnessError, experiment: Experiment, key: tuple[str, ...]) -> Problem:
+    return Problem(error.message, key=".".join(key), line=line_of(experiment.lines, key), hint=error.hint)

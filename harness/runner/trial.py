@@ -1,0 +1,178 @@
+"""One trial inside the worker: adapt, predict, time the latency; everything it finds goes out through `emit`."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.adaptation import Adaptation, ModelState, Readout
+from harness.config import Use
+from harness.exceptions import PluginError
+from harness.models.engine import Answer, Engine
+from harness.models.variant import Variant
+from harness.plugins import Registry
+from harness.rendering import Renderer
+from harness.runner.context import AdaptContext, Emit
+from harness.runner.memory import PeakMemory
+from harness.tasks.task import WorkerTask
+from harness.types import Draft, LedgerEntry, Phase, Prediction, Query
+
+LATENCY_ITEMS = 20
+
+
+class Trial:
+    """Runs one trial specification; phases are separate so that a resumed trial redoes only what is missing."""
+
+    def __init__(
+        self, spec: Mapping[str, Any], *, task: WorkerTask, engine: Engine, renderer: Renderer, registry: Registry
+    ) -> None:
+        self.spec, self.task, self.engine, self.renderer, self.registry = spec, task, engine, renderer, registry
+        self.seed = int(spec["seed"])
+        self.folder = engine.artifacts / spec["adaptation_key"][:24]
+        self.memory = PeakMemory(engine.loaded.device)
+        self._kept: list[tuple[str, Any]] = []
+
+    def run(self, emit: Emit) -> None:
+        adaptation = self.adapt(emit)
+        emit("adaptation", {"adaptation": adaptation.to_json(), "digest": adaptation.digest})
+        with self.engine.variant(adaptation.model.deltas) as variant:
+            self.predict(adaptation, variant, emit)
+            if self.spec["latency"]:
+                self.latency(adaptation, variant, emit)
+
+    # ------------------------------------------------------------------------------------------------ adapt
+
+    def adapt(self, emit: Emit) -> Adaptation:
+        """The chain, left to right; or what an earlier run left, with its costs."""
+        done = self.folder / "adaptation.json"
+        costs = self.folder / "costs.json"
+        if done.is_file() and costs.is_file():
+            for kind, value in json.loads(costs.read_text(encoding="utf-8")):
+                emit(kind, LedgerEntry(**value) if kind == "ledger" else value)
+            return Adaptation.load(done)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._kept = []
+
+        def keep(kind: str, value: Any) -> None:
+            if kind in ("ledger", "curve", "note", "artifact"):
+                self._kept.append((kind, asdict(value) if kind == "ledger" else value))
+            emit(kind, value)
+
+        adaptation = Adaptation(ModelState(self.spec["model_digest"]), readout=Readout(self.task.readout))
+        walls: dict[Phase, float] = {}
+        peaks: dict[Phase, float | None] = {}
+        for use in (Use(**use) for use in self.spec["chain"]):
+            entry = self.registry.get("strategy", use.use)
+            phase: Phase = "train" if getattr(entry.spec, "changes", "prompt") == "model" else "prepare"
+            self.memory.start()
+            started = time.perf_counter()
+            adaptation = self._adapt_one(entry, use, adaptation, keep)
+            walls[phase] = walls.get(phase, 0.0) + time.perf_counter() - started
+            peaks[phase] = max(filter(None, (peaks.get(phase), self.memory.peak_bytes())), default=None)
+        for phase, seconds in walls.items():
+            keep("ledger", LedgerEntry(phase, "wall_s", seconds, "s"))
+            keep("ledger", LedgerEntry(phase, "peak_memory_bytes", peaks[phase], "bytes", self.memory.basis))
+        for delta in adaptation.model.deltas:
+            keep("artifact", {"kind": delta.kind, "path": delta.path, "digest": delta.digest})
+        costs.write_text(json.dumps(self._kept), encoding="utf-8")
+        adaptation.save(done)  # last: its presence says that the adaptation is whole
+        for leftover in self.folder.glob("*.checkpoint"):
+            shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink()
+        return adaptation
+
+    def _adapt_one(self, entry: Any, use: Use, start: Adaptation, emit: Emit) -> Adaptation:
+        random.seed(self.seed)
+        context = AdaptContext(
+            use=use,
+            task=self.task,
+            engine=self.engine,
+            renderer=self.renderer,
+            seed=self.seed,
+            workdir=self.folder,
+            emit=emit,
+        )
+        result = entry.create(use.settings).adapt(start, context)
+        if not isinstance(result, Adaptation):
+            raise PluginError(
+                f"strategy '{use.use}' of {entry.origin} returned {type(result).__name__} from adapt, not an Adaptation."
+            )
+        return result
+
+    # ---------------------------------------------------------------------------------------------- predict
+
+    def predict(self, adaptation: Adaptation, variant: Variant, emit: Emit) -> None:
+        """Answers all test queries that are not stored yet; whole batches, so that results do not depend on when a
+        run was interrupted."""
+        queries = self.task.test
+        done = set(self.spec["done_items"])
+        self.memory.start()
+        started = time.perf_counter()
+        drafts = [self.renderer.draft(adaptation, query) for query in queries]
+        prompts = [self.engine.loaded.chat.encode(self.renderer.messages(draft)) for draft in drafts]
+        answered = len(done)
+
+        def sink(positions: Sequence[int], answers: Sequence[Answer]) -> None:
+            nonlocal answered
+            answered = min(len(queries), answered + len(positions))
+            records = [
+                prediction(queries[position], drafts[position], prompts[position].text, answer)
+                for position, answer in zip(positions, answers, strict=True)
+            ]
+            emit("predictions", {"positions": list(positions), "predictions": [asdict(record) for record in records]})
+            emit("progress", {"phase": "predict", "done": answered, "total": len(queries), "note": ""})
+
+        self.engine.answer(
+            variant,
+            adaptation,
+            prompts,
+            labels=self.task.labels,
+            seed=self.seed,
+            skip=(lambda positions: all(queries[position].id in done for position in positions)) if done else None,
+            sink=sink,
+        )
+        if done:  # a resumed trial: the wall time of the earlier part is lost, so the whole is unknown
+            emit("ledger", LedgerEntry("predict", "wall_s", None, "s", "unknown"))
+        else:
+            emit("ledger", LedgerEntry("predict", "wall_s", time.perf_counter() - started, "s"))
+        emit("ledger", LedgerEntry("predict", "peak_memory_bytes", self.memory.peak_bytes(), "bytes", self.memory.basis))
+
+    def latency(self, adaptation: Adaptation, variant: Variant, emit: Emit) -> None:
+        """Seconds per request: one at a time, warm, retrieval included, on items spread over the test set."""
+        queries = self.task.test
+        step = max(1, len(queries) // LATENCY_ITEMS)
+        chosen = queries[::step][:LATENCY_ITEMS]
+        self._answer_one(chosen[0], adaptation, variant)  # warm up
+        for index in self.renderer.indexes.built.values():
+            index.memory.clear()  # remembered searches would hide the cost of retrieval
+        timed = []
+        for number, query in enumerate(chosen, 1):
+            started = time.perf_counter()
+            self._answer_one(query, adaptation, variant)
+            timed.append({"item_id": query.id, "seconds": time.perf_counter() - started})
+            emit("progress", {"phase": "latency", "done": number, "total": len(chosen), "note": ""})
+        emit("latencies", timed)
+
+    def _answer_one(self, query: Query, adaptation: Adaptation, variant: Variant) -> None:
+        prompt = self.engine.loaded.chat.encode(self.renderer.messages(self.renderer.draft(adaptation, query)))
+        self.engine.answer(variant, adaptation, [prompt], labels=self.task.labels, seed=self.seed)
+
+
+def prediction(query: Query, draft: Draft, prompt: str, answer: Answer) -> Prediction:
+    """The record of one answer; the parsed text is the raw one without surrounding space."""
+    return Prediction(
+        item_id=query.id,
+        prompt=prompt,
+        raw=answer.text,
+        parsed=answer.text.strip(),
+        finish=answer.finish,  # type: ignore[arg-type]
+        tokens_in=answer.tokens_in,
+        tokens_out=answer.tokens_out,
+        passages=draft.passages,
+        label_scores=answer.scores,
+    )

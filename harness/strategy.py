@@ -1,0 +1,120 @@
+"""What a strategy author subclasses, and all that a strategy may touch.
+
+A strategy maps an adaptation to an adaptation. `Strategy` is the general form; `PromptStrategy` changes what the model
+sees, by a `render` that adds to a `Draft`. The engines do the heavy work through the context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.adaptation import Adaptation, Step
+from harness.types import Document, Draft, Example, LedgerEntry, Passage, Query
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What `check` may know before anything is loaded: sizes and kind of the task."""
+
+    train: int
+    validation: int
+    test: int
+    corpus: int
+    labels: tuple[str, ...]
+    readout: str
+
+
+class RenderView(Protocol):
+    """What a prompt strategy may use to render one query. Everything that would leak its answer is left out already."""
+
+    labels: tuple[str, ...]
+
+    def examples(self) -> Sequence[Example]:
+        """Training examples that may be shown, in the task's order."""
+        ...
+
+    def similar_examples(self, k: int) -> Sequence[Example]:
+        """The k training examples most similar to the query that may be shown, most similar first."""
+        ...
+
+    def search(self, retriever: Mapping[str, Any], k: int) -> Sequence[Passage]:
+        """The k best documents for the query; `retriever` is `{"use": name, settings…}`."""
+        ...
+
+    def input(self, query: Query) -> str:
+        """The task's input template filled with a query's fields."""
+        ...
+
+
+class Context(Protocol):
+    """All that a strategy may touch while it adapts. The test split is not here."""
+
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    corpus: tuple[Document, ...]
+    labels: tuple[str, ...]
+    seed: int
+    workdir: Path
+    tokenizer_folder: str
+
+    def step(self, state: Mapping[str, Any] | None = None) -> Step:
+        """A render step that names this strategy and its settings."""
+        ...
+
+    def fit(self, start: Adaptation, method: Any, settings: Any) -> Adaptation:
+        """Trains on the prompts that `start` builds. `method`: a peft configuration, or "weights" for the model's own
+        weights. Returns `start` with the trained delta."""
+        ...
+
+    def generate(self, adaptation: Adaptation, queries: Sequence[Query]) -> list[str]:
+        """The model's answers under an adaptation, in order."""
+        ...
+
+    def search(self, retriever: Mapping[str, Any], texts: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
+        """Positions of the k best corpus documents with scores, per text."""
+        ...
+
+    def ledger(self, entry: LedgerEntry) -> None: ...
+
+    def progress(self, done: int, total: int, note: str = "") -> None: ...
+
+
+class Strategy:
+    """Base class. A nested pydantic `Config` declares settings; an instance of it is `self.config`."""
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = config
+
+    @property
+    def seeded(self) -> bool:
+        """True when another seed can give another result; unseeded arms run once."""
+        return True
+
+    def check(self, facts: TaskFacts) -> list[str]:
+        """Sentences about what cannot work with this task; called before any model loads."""
+        return []
+
+    def plugins(self) -> list[tuple[str, dict[str, Any]]]:
+        """Other plugins it uses, as (kind, {"use": name, settings…}): checked with the file, digested in keys."""
+        return []
+
+    def adapt(self, start: Adaptation, context: Context) -> Adaptation:
+        raise TypeError(f"{type(self).__name__} must define adapt(start, context)")
+
+
+class PromptStrategy(Strategy):
+    """A strategy that changes what the model sees. Subclasses define `render`."""
+
+    @property
+    def seeded(self) -> bool:
+        return False
+
+    def adapt(self, start: Adaptation, context: Context) -> Adaptation:
+        return start.with_step(context.step({"seed": context.seed} if self.seeded else None))
+
+    def render(self, draft: Draft, query: Query, view: RenderView, state: Mapping[str, Any]) -> Draft:
+        """The draft with this strategy's part added. Must be a pure function of its arguments and the settings."""
+        raise TypeError(f"{type(self).__name__} must define render(draft, query, view, state)")
