@@ -93,8 +93,8 @@ def sign_flip_p(sums: FloatArray, permutations: int = PERMUTATIONS, seed: int = 
         return float((np.abs((1.0 - 2.0 * bits) @ active) >= observed).mean())
     generator = np.random.default_rng(seed)
     packed = np.frombuffer(generator.bytes(permutations * ((count + 7) // 8)), dtype=np.uint8)
-    bits = np.unpackbits(packed.reshape(permutations, -1), axis=1, count=count)
-    flipped = active.sum() - 2.0 * (bits.astype(np.float32) @ active.astype(np.float32)).astype(np.float64)
+    coins = np.unpackbits(packed.reshape(permutations, -1), axis=1, count=count)
+    flipped = active.sum() - 2.0 * (coins.astype(np.float32) @ active.astype(np.float32)).astype(np.float64)
     # float32 is exact enough for the draws; the slack keeps ties on the conservative side.
     slack = 1e-6 * float(np.abs(active).sum())
     return float((1 + (np.abs(flipped) >= observed - slack).sum()) / (permutations + 1))
@@ -106,9 +106,10 @@ def identical(items: int, units: int, length: int) -> Difference:
 
 
 def paired_difference(
-    first: Cells, second: Cells, codes: IntArray | None = None, span: float | None = 1.0
+    first: Cells, second: Cells, codes: IntArray | None = None, span: float | None = 1.0, test: bool = True
 ) -> Difference | None:
-    """First minus second over the items that both have; None without a common item. `span` is the metric's range."""
+    """First minus second over the items that both have; None without a common item. `span` is the metric's range;
+    without `test` no p-value is computed."""
     common = first.seen & second.seen
     if not common.any():
         return None
@@ -125,7 +126,10 @@ def paired_difference(
     if codes is None and single and is_binary(first) and is_binary(second):
         return _bonett_price(base, items, better, worse)
     sums = cluster_sums(values, codes, common)
-    return _robust(base, deviations, sums, (seed_variance(first), seed_variance(second)), (first, second), span)
+    result = _robust(base, deviations, sums, (first, second), span)
+    if test and result.p is None:
+        result = replace(result, p=sign_flip_p(sums))
+    return result
 
 
 def _bonett_price(base: Difference, items: int, better: int, worse: int) -> Difference:
@@ -145,7 +149,6 @@ def _robust(
     base: Difference,
     deviations: FloatArray,
     sums: FloatArray,
-    seeds: tuple[tuple[float, float] | None, tuple[float, float] | None],
     cells: tuple[Cells, Cells],
     span: float | None,
 ) -> Difference:
@@ -158,8 +161,9 @@ def _robust(
         variance = max(variance, 2 * largest**2 / (units + 2) ** 2)
     df = float(max(min(units - 1, max(differing - 1, FEWEST_DEGREES)), 1))
     items = variance
+    seeds = [seed_variance(part) for part in cells]
     by_seed = [part or (0.0, 0.0) for part in seeds]
-    between, cell = by_seed[0][0] + by_seed[1][0], by_seed[0][1] + by_seed[1][1]
+    between = by_seed[0][0] + by_seed[1][0]
     crossed = [len(part.values) for part in cells if len(part.values) >= SEEDS_TO_CROSS]
     seed_variances = (0.0, 0.0)
     if crossed:
@@ -168,15 +172,10 @@ def _robust(
         variance, df = cross(items, df, joint, min(crossed) - 1)
         seed_variances = (max(kept[0][0] - kept[0][1], 0.0), max(kept[1][0] - kept[1][1], 0.0))
     error = math.sqrt(variance)
-    if crossed and error > 0:
-        p = two_sided_t(base.value / error, df)
-    else:
-        p = sign_flip_p(sums)
+    p = two_sided_t(base.value / error, df) if crossed and error > 0 else None
     share = between / (items + between) if any(seeds) and items + between > 0 else None
     method = "Student's t, items and seeds crossed" if crossed else "sign-flip permutation; cluster-robust t interval"
-    return replace(
-        base, error=error, df=df, p=p, seed_variances=seed_variances, seed_share=share, method=method
-    )
+    return replace(base, error=error, df=df, p=p, seed_variances=seed_variances, seed_share=share, method=method)
 
 
 def two_sided_t(statistic: float, df: float) -> float:

@@ -1,4 +1,4 @@
-"""What the analysis returns, and what every report prints: one `Comparison`. `to_json` is the form of `--format json`."""
+"""What the analysis returns and every report prints: one `Comparison`. `to_json` is the form of `--format json`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ class PairedChange:
     p: float | None = None
     p_adjusted: float | None = None
     note: str = ""
+    n: int = 0  # items that both have
+    better: int | None = None  # items on which the arm scores higher than the baseline
+    worse: int | None = None
+    effect_size: float | None = None  # Cohen's d_z
+    seed_share: float | None = None  # part of the variance that seeds contribute, 0..1; None with one seed
+    method: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,38 @@ class ArmCost:
     artifact_bytes: float | None = None
     peak_memory_bytes: float | None = None
     lower_bounds: tuple[str, ...] = ()
+    search_usd: float | None = None
+    one_off_usd: float | None = None  # prepare + train + search: what a deployment pays once, and at every refresh
+    usd_per_1k_low: float | None = None  # 95 % band of usd_per_1k_requests, from the spread of tokens per request
+    usd_per_1k_high: float | None = None
+    usd_of_errors_per_1k: float | None = None  # what wrong answers cost, when usd_per_error is given
+    seconds_per_1k_requests: float | None = None
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """Two arms by cost: below `requests_per_month` `below` is the cheaper one, above it `above`. `low`/`high`: band
+    from the spread of tokens per request; None where it is open."""
+
+    below: str
+    above: str
+    requests_per_month: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class LimitCheck:
+    """One limit on one arm. `state`: "met", "violated" or "unknown", by the interval of the observed value."""
+
+    arm: str
+    limit: str
+    maximum: float
+    state: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +119,9 @@ class Verdict:
     runner_up: str | None = None
     would_flip: tuple[str, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)
+    tied: tuple[str, ...] = ()  # arms shown to be within the margin of the best
+    leader: str | None = None  # best score among eligible arms, whatever the evidence
+    items_needed: int | None = None  # items in all that would settle an open comparison, if a number can be given
 
 
 @dataclass(frozen=True)
@@ -92,6 +133,9 @@ class Comparison:
     verdict: Verdict
     detectable_difference: float | None = None
     warnings: tuple[str, ...] = ()
+    break_even: tuple[BreakEven, ...] = ()
+    limits: tuple[LimitCheck, ...] = ()
+    advice: tuple[str, ...] = ()  # what the data suggest doing next
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

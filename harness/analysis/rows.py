@@ -83,3 +83,5 @@ class RunRows:
     prices: Prices = field(default_factory=Prices)
     decision: Decision = field(default_factory=Decision)
     grouped: bool = False
+    # arm -> limit -> (value, low, high) for limits measured elsewhere, such as "forgetting" on benchmarks
+    measured: Mapping[str, Mapping[str, tuple[float | None, float | None, float | None]]] = field(default_factory=dict)

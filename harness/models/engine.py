@@ -13,11 +13,8 @@ from harness.models.chat import Encoded
 from harness.models.generation import generate
 from harness.models.loading import Loaded
 from harness.models.requests import Decoding, GenerateRequest, ScoreRequest
-from harness.models.scoring import score
+from harness.models.scoring import probe, score
 from harness.models.variant import Variant
-
-#: Tokens in one forward pass: large enough to keep the cores busy, small enough for the cache.
-TOKEN_BUDGET = 4096
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,8 @@ class Engine:
     def __init__(self, loaded: Loaded, artifacts: Path, decoding: Decoding, max_new_tokens: int) -> None:
         self.loaded, self.artifacts = loaded, artifacts
         self.decoding, self.max_new_tokens = decoding, max_new_tokens
+        #: Why this model must be run plainly, one whole sequence at a time; None when the shared-prefix engine is exact.
+        self.plain = probe(Variant(loaded.model))
 
     @contextmanager
     def variant(self, deltas: Sequence[Delta]) -> Iterator[Variant]:
@@ -117,7 +116,7 @@ class Engine:
             self.loaded.tokenizer,
             requests,
             self.decoding,
-            token_budget=TOKEN_BUDGET,
+            plain=self.plain is not None,
             skip=None if skip is None else lambda indices: skip([positions[index] for index in indices]),
             on_batch=on_batch,
         )
@@ -139,7 +138,7 @@ class Engine:
                 continue
             requests = [ScoreRequest(prompts[position].ids, tuple(replies.values())) for position in chunk]
             made = []
-            for position, scores in zip(chunk, score(variant, requests, token_budget=TOKEN_BUDGET), strict=True):
+            for position, scores in zip(chunk, score(variant, requests, plain=self.plain is not None), strict=True):
                 by_label = {label: found.logprob for label, found in zip(replies, scores, strict=True)}
                 best = max(by_label, key=lambda label: by_label[label])
                 tokens = root + len(prompts[position].ids)

@@ -46,10 +46,15 @@ class KeyValues:
 
 @dataclass
 class RowStore:
-    """Key-values of a batch's own tokens: per layer [rows, key-value heads, capacity, head size], written in place."""
+    """Key-values of a batch's own tokens: per layer [size, key-value heads, capacity, head size], written in place.
+
+    A forward's rows are `rows` of them from `first_row` on; they see the columns written so far and their own.
+    """
 
     capacity: int
     rows: int
+    size: int = 0
+    first_row: int = 0
     columns: int = 0
     keys: dict[int, Tensor] = field(default_factory=dict)
     values: dict[int, Tensor] = field(default_factory=dict)
@@ -58,9 +63,10 @@ class RowStore:
         """Write the new columns of a layer; return all columns written so far. `advance` follows the last layer."""
         if layer not in self.keys:
             for kept, new in ((self.keys, key), (self.values, value)):
-                kept[layer] = new.new_zeros(new.shape[0], new.shape[1], self.capacity, new.shape[3])
+                kept[layer] = new.new_zeros(max(self.size, self.rows), new.shape[1], self.capacity, new.shape[3])
         end = self.columns + key.shape[2]
-        keys, values = self.keys[layer][: self.rows], self.values[layer][: self.rows]
+        used = slice(self.first_row, self.first_row + self.rows)
+        keys, values = self.keys[layer][used], self.values[layer][used]
         keys[:, :, self.columns : end] = key
         values[:, :, self.columns : end] = value
         return keys[:, :, :end], values[:, :, :end]
@@ -211,7 +217,6 @@ def _joined_mask(plan: AttentionPlan, query: Tensor, columns: int, before: int) 
     if plan.causal:
         mask[:, :, : plan.causal, before:] = float("-inf")
         mask[:, :, : plan.causal, before:].triu_(1)
-        mask[:, :, : plan.causal, before:].nan_to_num_(nan=0.0, neginf=float("-inf"))
     if plan.mask is not None:
         mask[:, :, plan.causal :, before:] = plan.mask
     return mask

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from harness.analysis.rows import MetricInfo
-from harness.config import Experiment
+from harness.config import Experiment, Use
 from harness.exceptions import PluginError
 from harness.plugins import Registry
 from harness.runner.keys import score_version
@@ -28,16 +28,37 @@ class Judge:
     origin: str
 
 
+def metric_judges(uses: Iterable[Use], registry: Registry) -> list[Judge]:
+    """The metrics that an experiment names, constructed with their settings."""
+    judges = []
+    for use in uses:
+        entry = registry.get("metric", use.use)
+        version = score_version(entry, use.settings)
+        judges.append(Judge(use.id, version, entry.create(use.settings), entry.spec, str(entry.origin)))
+    return judges
+
+
+def metric_infos(judges: Iterable[Judge]) -> list[MetricInfo]:
+    """Metrics as the analysis needs them."""
+    return [
+        MetricInfo(
+            name=judge.id,
+            aggregate=judge.plugin.aggregate,
+            higher_is_better=judge.spec.higher_is_better,
+            mean=judge.spec.mean,
+            low=judge.spec.low,
+            high=judge.spec.high,
+        )
+        for judge in judges
+    ]
+
+
 class Evaluator:
     """All metrics and classifiers of an experiment over its task."""
 
     def __init__(self, experiment: Experiment, task: Task, registry: Registry) -> None:
         self.task, self.experiment = task, experiment
-        self.metrics = []
-        for use in experiment.metrics:
-            entry = registry.get("metric", use.use)
-            version = score_version(entry, use.settings)
-            self.metrics.append(Judge(use.id, version, entry.create(use.settings), entry.spec, str(entry.origin)))
+        self.metrics = metric_judges(experiment.metrics, registry)
         self.classifiers = [
             Judge(entry.name, score_version(entry, {}), entry.create(), entry.spec, str(entry.origin))
             for entry in registry.of_kind("error classifier")
@@ -53,19 +74,6 @@ class Evaluator:
             "metrics": {judge.id: judge.version for judge in self.metrics},
             "classifiers": {judge.id: judge.version for judge in self.classifiers},
         }
-
-    def metric_infos(self) -> list[MetricInfo]:
-        return [
-            MetricInfo(
-                name=judge.id,
-                aggregate=judge.plugin.aggregate,
-                higher_is_better=judge.spec.higher_is_better,
-                mean=judge.spec.mean,
-                low=judge.spec.low,
-                high=judge.spec.high,
-            )
-            for judge in self.metrics
-        ]
 
     def context(self, item_id: str, scores: Mapping[str, float | None]) -> EvalContext:
         return EvalContext(

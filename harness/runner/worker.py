@@ -89,7 +89,7 @@ class _Host:
         )
         self.facts = {
             "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
-            "notes": loaded.notes,
+            "notes": [*loaded.notes, *([self.engine.plain] if self.engine.plain else [])],
             "threads": torch.get_num_threads(),
         }
 

@@ -96,8 +96,8 @@ def m002_runs_and_trials(db: Database) -> None:
 
 @migrations()
 def m003_predictions(db: Database) -> None:
-    # Short columns come first: SQLite reads a row from the left, and the analysis needs counts and document ids of every
-    # prediction but the long texts of none. `document_ids` repeats what `passages` says for the same reason.
+    # Short columns come first: SQLite reads a row from the left, and the analysis needs counts and document ids of
+    # every prediction but the long texts of none. `document_ids` repeats what `passages` says for the same reason.
     db.execute("""
         CREATE TABLE predictions (
             trial_id INTEGER NOT NULL REFERENCES trials(id),

@@ -61,7 +61,7 @@ class RunRow:
 
 @dataclass(frozen=True)
 class NewTrial:
-    """What identifies a trial before it starts. `arm` is a label only: another run may call the same trial otherwise."""
+    """What identifies a trial before it starts. `arm` is a label only: another run may call the trial otherwise."""
 
     prediction_key: str
     adaptation_key: str

@@ -1,1 +1,39 @@
-SPECS: list = []
+"""The built-in error classifiers, as specs only: nothing is imported until one is used."""
+
+from __future__ import annotations
+
+from harness.hookspecs import ErrorClassifierSpec
+
+_AT = "harness_plugins.errors"
+
+SPECS = [
+    ErrorClassifierSpec(
+        "surface",
+        "What can be read off the answer: right, wrong, empty, looping, cut off, too long, out of form.",
+        f"{_AT}.surface:Surface",
+        categories=(
+            "harness_error",
+            "no_reference",
+            "correct",
+            "overflow",
+            "empty",
+            "repetitive",
+            "copied_prompt",
+            "refusal",
+            "truncated",
+            "off_label",
+            "missing_part",
+            "numeric",
+            "partially_correct",
+            "wrong_answer",
+            "verbose",
+            "format",
+        ),
+    ),
+    ErrorClassifierSpec(
+        "grounding",
+        "Whether a wrong answer with passages is the search's fault or the model's.",
+        f"{_AT}.grounding:Grounding",
+        categories=("retrieval_miss", "unsupported"),
+    ),
+]

@@ -28,7 +28,10 @@ class Bm25:
         import bm25s
 
         stopwords = self.config.stopwords or []
-        return bm25s.tokenize(list(texts), stopwords=stopwords, show_progress=False, return_ids=False)
+        # bm25s' own pattern drops words of one character, such as the 5 of "room 5".
+        return bm25s.tokenize(
+            list(texts), stopwords=stopwords, token_pattern=r"(?u)\b\w+\b", show_progress=False, return_ids=False
+        )
 
     def build(self, documents: Sequence[Document]) -> None:
         import bm25s

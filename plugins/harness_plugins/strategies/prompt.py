@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -65,19 +65,16 @@ class Prompt(PromptStrategy):
             return list(reversed(view.similar_examples(self.config.k)))
         examples = view.examples()
         salt = f"{seed}" if self.config.select == "fixed" else f"{seed}/{query.id}"
-        return _spread(examples, self.config.k, random.Random(salt))
+        return _spread(examples, self.config.k, salt)
 
 
-def _spread(examples: Sequence[Example], k: int, rng: random.Random) -> list[Example]:
+def _spread(examples: Sequence[Example], k: int, salt: str) -> list[Example]:
     """k examples in random order whose answers differ as long as possible: each label is shown before one repeats.
 
-    The order is drawn over all examples by id, so leaving one out changes only its own place.
+    Each example's place is drawn from its own id, so leaving one out does not move the others.
     """
-    order = sorted(examples, key=lambda example: example.id)
-    keys = {example.id: rng.random() for example in order}
-    order.sort(key=lambda example: keys[example.id])
     chosen: list[Example] = []
-    rest = order
+    rest = sorted(examples, key=lambda example: hashlib.sha256(f"{salt}/{example.id}".encode()).digest())
     while rest and len(chosen) < k:
         seen: set[str] = set()
         later = []

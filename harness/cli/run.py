@@ -1,0 +1,51 @@
+"""`harness run FILE`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from harness.cli.options import console, limit_option, results_option
+
+
+@click.command("run")
+@click.argument("file", type=click.Path(path_type=Path))
+@results_option
+@limit_option
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON instead of tables.")
+def command(file: Path, results: Path, limit: int | None, as_json: bool) -> None:
+    """Run the experiment in FILE, store everything in the results database and print the comparison.
+
+    The same command again repeats no finished trial: it continues an interrupted run, or prints a finished one.
+    """
+    from harness.exceptions import TrialError
+    from harness.report.json import to_json_text
+    from harness.report.terminal import render
+    from harness.runner.coordinator import run_experiment
+    from harness.runner.display import Display, LiveDisplay, PlainDisplay
+    from harness.runner.prepare import prepare
+
+    prepared = prepare(file, limit=limit, download=True)
+    progress = console(stderr=True)
+    display: Display = LiveDisplay(progress) if progress.is_terminal else PlainDisplay(lambda text: click.echo(text, err=True))
+    task, plan = prepared.task, prepared.plan
+    click.echo(
+        f"{prepared.experiment.name}: {len(plan.trials)} trials, {len(task.test)} test items, "
+        f"{prepared.source.label}, {plan.dtype} on {plan.device}",
+        err=True,
+    )
+    for warning in task.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    outcome = run_experiment(prepared, results, display)
+    if as_json:
+        click.echo(to_json_text(outcome.comparison))
+    else:
+        render(outcome.comparison, console())
+    sys.stdout.flush()
+    if outcome.failed:
+        raise TrialError(
+            f"{outcome.failed} of {len(plan.trials)} trials failed; the others are stored.",
+            hint="The same command tries them again.",
+        )

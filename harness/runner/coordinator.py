@@ -1,0 +1,260 @@
+"""Runs a prepared experiment: plans, sends trials to workers, writes every row as it arrives, analyses at the end.
+
+The coordinator imports no torch and is the only writer of the database.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.adaptation import digest_of
+from harness.analysis.result import Comparison
+from harness.exceptions import HarnessError
+from harness.runner.analyse import analyse
+from harness.runner.display import Display
+from harness.runner.evaluate import Evaluator
+from harness.runner.keys import ENGINE_VERSION
+from harness.runner.plan import PlannedTrial
+from harness.runner.prepare import Prepared
+from harness.runner.process import WorkerProcess
+from harness.runner.provenance import machine_facts, package_versions
+from harness.store.database import Store, open_store
+from harness.store.records import Artifact, NewRun, NewTrial
+from harness.tasks.task import write_worker_task
+from harness.types import LedgerEntry, Passage, Prediction
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    run_id: str
+    comparison: Comparison
+    failed: int
+    repeated: int  # trials that were already stored
+
+
+def run_experiment(prepared: Prepared, results: Path, display: Display) -> Outcome:
+    """Runs what is not stored yet, then analyses the whole. Ctrl-C leaves everything that was finished."""
+    with open_store(results) as store:
+        return _Run(prepared, store, results, display).execute()
+
+
+class _Run:
+    def __init__(self, prepared: Prepared, store: Store, results: Path, display: Display) -> None:
+        self.prepared, self.store, self.display = prepared, store, display
+        self.artifacts = results.parent / "artifacts"
+        self.evaluator = Evaluator(prepared.experiment, prepared.task, prepared.registry)
+        self.task_fingerprint = digest_of(dict(prepared.task.fingerprints))
+        self.worker: WorkerProcess | None = None
+        self.run_id = ""
+
+    # ------------------------------------------------------------------------------------------------- whole
+
+    def execute(self) -> Outcome:
+        trials = self.prepared.plan.trials
+        self.run_id = self._begin()
+        ids = [self._trial_id(trial) for trial in trials]
+        repeated = failed = 0
+        scratch = Path(tempfile.mkdtemp(prefix="harness-"))
+        try:
+            with self.display:
+                for number, (trial, trial_id) in enumerate(zip(trials, ids, strict=True), 1):
+                    self.display.begin(trial.arm, trial.seed, number, len(trials))
+                    if self.store.trial(trial_id).status == "done":
+                        self._rescore(trial_id)
+                        repeated += 1
+                        self.display.end("stored", None)
+                    elif not self._run_trial(trial, trial_id, scratch):
+                        failed += 1
+        except KeyboardInterrupt:
+            self._close_worker(force=True)
+            self.store.finish_run(self.run_id, "interrupted")
+            raise
+        except BaseException:
+            self._close_worker(force=True)
+            self.store.finish_run(self.run_id, "failed")
+            raise
+        finally:
+            self._close_worker()
+            shutil.rmtree(scratch, ignore_errors=True)
+        comparison = analyse(self.store, self.run_id, self.prepared.registry)
+        self.store.finish_run(self.run_id, "failed" if failed else "done", comparison.to_json())
+        return Outcome(self.run_id, comparison, failed, repeated)
+
+    def _begin(self) -> str:
+        prepared, experiment, plan = self.prepared, self.prepared.experiment, self.prepared.plan
+        key = digest_of(
+            {
+                "resolved": experiment.resolved(),
+                "trials": [[trial.arm, trial.seed, trial.prediction_key] for trial in plan.trials],
+                "scores": self.evaluator.versions,
+                "engine": ENGINE_VERSION,
+            }
+        )
+        self.store.save_items(
+            self.task_fingerprint, experiment.loader.use, {"test": prepared.task.test}, prepared.task.inputs
+        )
+        facts = prepared.task.facts
+        return self.store.begin_run(
+            NewRun(
+                key=key,
+                name=experiment.name,
+                task_fingerprint=self.task_fingerprint,
+                baseline=experiment.baseline,
+                primary_metric=experiment.primary_metric,
+                arms=[arm.name for arm in experiment.arms],
+                config_written=experiment.text,
+                config_resolved=experiment.resolved(),
+                versions=package_versions(prepared.registry),
+                machine=machine_facts(),
+                model={**asdict(prepared.source), "dtype": plan.dtype, "device": plan.device},
+                task={
+                    **asdict(facts),
+                    "loader": experiment.loader.use,
+                    "fingerprints": dict(prepared.task.fingerprints),
+                    "warnings": list(prepared.task.warnings),
+                },
+                score_versions=self.evaluator.versions,
+            )
+        )
+
+    def _trial_id(self, trial: PlannedTrial) -> int:
+        trial_id = self.store.begin_trial(
+            NewTrial(
+                prediction_key=trial.prediction_key,
+                adaptation_key=trial.adaptation_key,
+                arm=trial.arm,
+                seed=trial.seed,
+                chain=[asdict(use) for use in trial.chain],
+                dtype=self.prepared.plan.dtype,
+            )
+        )
+        self.store.link_trial(self.run_id, trial_id, trial.arm, trial.arm_index, trial.seed)
+        return trial_id
+
+    # -------------------------------------------------------------------------------------------- one trial
+
+    def _run_trial(self, trial: PlannedTrial, trial_id: int, scratch: Path) -> bool:
+        """True when it finished; a failure is recorded with its error and costs no other trial anything."""
+        started = time.monotonic()
+        self.store.start_trial(trial_id)
+        evaluate_s = 0.0
+        try:
+            worker = self._ready_worker(scratch)
+            status, reason, detail = "failed", "", ""
+            for kind, value in worker.run(self._spec(trial, trial_id)):
+                if kind in ("done", "failed"):
+                    status, reason, detail = kind, value.get("error", ""), value.get("detail", "")
+                else:
+                    evaluate_s += self._take(trial, trial_id, kind, value)
+        except HarnessError as error:  # a plugin's metric, or a worker that could not start
+            status, reason, detail = "failed", str(error), ""
+            self._close_worker(force=True)
+        self.store.add_ledger(trial_id, [LedgerEntry("evaluate", "wall_s", evaluate_s, "s")])
+        self.store.finish_trial(trial_id, "done" if status == "done" else "failed", reason or None, detail or None)
+        self.display.end(status, time.monotonic() - started, reason.splitlines()[0] if reason else "")
+        if trial.changes_weights or (self.worker is not None and not self.worker.alive):
+            self._close_worker()  # the next trial gets a fresh base
+        return status == "done"
+
+    def _spec(self, trial: PlannedTrial, trial_id: int) -> dict[str, Any]:
+        return {
+            "adaptation_key": trial.adaptation_key,
+            "model_digest": self.prepared.source.digest,
+            "chain": [asdict(use) for use in trial.chain],
+            "seed": trial.seed,
+            "done_items": sorted(self.store.done_items(trial_id)),
+            "latency": True,
+        }
+
+    def _ready_worker(self, scratch: Path) -> WorkerProcess:
+        if self.worker is None:
+            task_file = scratch / "task.json"
+            if not task_file.exists():
+                write_worker_task(self.prepared.task, task_file)
+            self.worker = WorkerProcess(self._setup(task_file))
+            facts = self.worker.wait_ready()
+            for note in facts["notes"]:
+                self.display.note(f"note: {note}")
+        return self.worker
+
+    def _setup(self, task_file: Path) -> dict[str, Any]:
+        prepared, experiment = self.prepared, self.prepared.experiment
+        return {
+            "task_file": str(task_file),
+            "source": asdict(prepared.source),
+            "device": prepared.plan.device,
+            "dtype": prepared.plan.dtype,
+            "generation": experiment.generation.model_dump(),
+            "input": experiment.task.input,
+            "instruction": experiment.task.instruction,
+            "artifacts": str(self.artifacts.resolve()),
+            "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            "online": False,
+        }
+
+    def _close_worker(self, *, force: bool = False) -> None:
+        if self.worker is not None:
+            self.worker.close(force=force)
+            self.worker = None
+
+    # ---------------------------------------------------------------------------------------------- messages
+
+    def _take(self, trial: PlannedTrial, trial_id: int, kind: str, value: Any) -> float:
+        """Stores one message; returns the seconds spent on evaluation."""
+        if kind == "progress":
+            self.display.progress(value)
+        elif kind == "predictions":
+            return self._take_predictions(trial_id, value)
+        elif kind == "ledger":
+            self.store.add_ledger(trial_id, [LedgerEntry(**value)])
+        elif kind == "adaptation":
+            self.store.set_adaptation(trial_id, value["adaptation"])
+        elif kind == "latencies":
+            self.store.add_latencies(trial_id, {row["item_id"]: row["seconds"] for row in value})
+        elif kind == "curve":
+            self.store.add_curve(trial_id, value["series"], [(int(step), point) for step, point in value["points"]])
+        elif kind == "artifact":
+            folder = self.artifacts / value["path"]
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            self.store.add_artifact(trial_id, Artifact(value["kind"], value["path"], size, value["digest"]))
+        elif kind == "note":
+            self.store.add_note(trial_id, value)
+            self.display.note(f"{trial.arm}: {value}")
+        return 0.0
+
+    def _take_predictions(self, trial_id: int, value: Mapping[str, Any]) -> float:
+        predictions = [_prediction(data) for data in value["predictions"]]
+        self.store.add_predictions(trial_id, predictions, value["positions"])
+        started = time.perf_counter()
+        self._evaluate(trial_id, predictions)
+        return time.perf_counter() - started
+
+    def _evaluate(self, trial_id: int, predictions: Sequence[Prediction]) -> None:
+        scores = {}
+        for judge in self.evaluator.metrics:
+            scores[judge.id] = self.evaluator.score(predictions, judge)
+            self.store.add_scores(trial_id, judge.id, judge.version, scores[judge.id])
+        for judge in self.evaluator.classifiers:
+            labels = self.evaluator.classify(predictions, judge, scores)
+            self.store.add_error_labels(trial_id, judge.id, judge.version, labels)
+
+    def _rescore(self, trial_id: int) -> None:
+        """New metrics or classifiers over stored outputs; no model runs."""
+        missing = any(
+            not self.store.scored_items(trial_id, judge.id, judge.version) for judge in self.evaluator.metrics
+        ) or any(not self.store.labelled_items(trial_id, judge.id, judge.version) for judge in self.evaluator.classifiers)
+        if missing:
+            self._evaluate(trial_id, self.store.predictions(trial_id))
+
+
+def _prediction(data: Mapping[str, Any]) -> Prediction:
+    return Prediction(**{**data, "passages": tuple(Passage(**passage) for passage in data["passages"])})

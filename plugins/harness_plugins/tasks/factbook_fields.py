@@ -1,0 +1,384 @@
+"""What is asked about a place of the Factbook: kinds of questions, and how a field's text becomes an answer.
+
+A parser takes a field's cleaned text and returns the acceptable answers, best first, or nothing when the field does not
+hold one short, unambiguous answer. Skipping is cheap (there are thousands of fields); a wrong reference is not.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+MAX_ANSWER_WORDS = 8
+
+Parser = Callable[[str], tuple[str, ...]]
+
+_NOTHING = re.compile(r"(?:none|n/?a|unknown|unspecified|not available|see .*)?[\s.;:]*", re.IGNORECASE)
+_ESTIMATE = re.compile(r"\s*\((?:[^()]*\b)?(?:est\.|\d{4}(?:[-/]\d{2,4})?)\s*\)")
+_NOTE = re.compile(r"\s*[;,.]?\s*\b(?:note|notable)\b.*$", re.IGNORECASE)
+_PARENTHESES = re.compile(r"\s*\(([^()]*)\)")
+_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+_DATE = rf"\d{{1,2}} (?:{_MONTHS}) \d{{4}}"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of question. `path` is the field that answers it; `also` names fields that may state it too."""
+
+    name: str
+    path: str
+    phrasings: tuple[str, ...]
+    parse: Parser
+    also: tuple[str, ...] = ()
+
+
+def clean(text: str) -> str:
+    """Plain text of one line: tags, entities and runs of space are gone."""
+    for _ in range(2):  # some entities are encoded twice
+        text = html.unescape(re.sub(r"</?[a-zA-Z][^<>]*>|<!--.*?-->", " ", text))
+    text = re.sub(r"\s+", " ", text.replace("\xa0", " ").replace("\u200b", "")).strip()
+    return re.sub(r" ([,;.)])(?=\s|$)", r"\1", text)
+
+
+def is_nothing(text: str) -> bool:
+    """Whether a cleaned text says that there is no value."""
+    return _NOTHING.fullmatch(text) is not None
+
+
+def normalise(text: str) -> str:
+    """Lower case, words only: how answers are looked up in documents."""
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
+def _answers(*candidates: str) -> tuple[str, ...]:
+    """Short, distinct candidates in order; nothing at all when the best one is not usable."""
+    found: dict[str, str] = {}
+    for position, candidate in enumerate(candidates):
+        text = candidate.strip(" ,;:.")
+        usable = bool(normalise(text)) and not is_nothing(text) and len(text.split()) <= MAX_ANSWER_WORDS
+        if not usable and position == 0:
+            return ()
+        if usable:
+            found.setdefault(text.lower(), text)
+    return tuple(found.values())
+
+
+def _plain(text: str) -> str:
+    return _NOTE.sub("", _ESTIMATE.sub("", text)).strip(" ;,")
+
+
+def _is_name(text: str) -> bool:
+    """Whether the inside of a pair of parentheses is another name, and no remark."""
+    words = text.split()
+    return 0 < len(words) <= 5 and text[0].isupper() and not re.search(r"[\d;:]", text)
+
+
+def _with_aliases(text: str) -> tuple[str, ...]:
+    """ "K2 (Mt. Godwin-Austen)" → both names; remarks in parentheses are dropped."""
+    inside = [part.strip() for part in _PARENTHESES.findall(text)]
+    return _answers(_PARENTHESES.sub("", text), *(part for part in inside if _is_name(part)))
+
+
+def _whole(text: str) -> tuple[str, ...]:
+    text = _plain(text)
+    return () if re.search(r"[;:]", text) else _with_aliases(text)
+
+
+def _first_clause(text: str) -> tuple[str, ...]:
+    """What stands before the first semicolon, and the whole text where that is short."""
+    text = _plain(text)
+    if ":" in text:
+        return ()
+    return _answers(_PARENTHESES.sub("", text.split(";")[0]), text)
+
+
+def _matching(pattern: str) -> Parser:
+    """An answer is the pattern's first group, where the whole text (without estimates and notes) matches."""
+    compiled = re.compile(pattern)
+
+    def parse(text: str) -> tuple[str, ...]:
+        match = compiled.fullmatch(_plain(text))
+        return _answers(match[1]) if match else ()
+
+    return parse
+
+
+def _capital(text: str) -> tuple[str, ...]:
+    if re.search(r"recogni|proclaim|claim|capital\)|administered|seat of", text):
+        return ()
+    text = _plain(text)
+    return () if re.search(r"[,;:]", text) else _with_aliases(text.replace("(city)", ""))
+
+
+def _place(text: str) -> tuple[str, ...]:
+    """A point of the map without its height: "Jengish Chokusu (Pik Pobedy) 7,439 m"."""
+    text = text.split(";")[0]
+    match = re.fullmatch(r"(.*?)\s+-?[\d,.]+ m\b.*", text)
+    if not match or re.search(r"unnamed|unknown|:|more than|approximately", match[1]):
+        return ()
+    names = _with_aliases(match[1])
+    if names and (shorter := re.match(r"(.+?) (?:on|in|at) ", names[0])):
+        return _answers(*names, shorter[1])
+    return names
+
+
+def _independence_date(text: str) -> tuple[str, ...]:
+    dates = re.findall(_DATE, text)
+    head = re.match(rf"({_DATE})(?=\s*\(|$)", text)
+    if not head or len(dates) > 1 or text.startswith("none"):
+        return ()
+    day, month, year = head[1].split()
+    return _answers(head[1], f"{month} {day}, {year}")
+
+
+def _independence_from(text: str) -> tuple[str, ...]:
+    match = re.fullmatch(rf"{_DATE} \(from (?:the )?([A-Z][\w .]*)\)", text)
+    if not match or " and " in match[1]:
+        return ()
+    other = {"UK": "United Kingdom", "US": "United States", "USSR": "Soviet Union"}.get(match[1])
+    return _answers(match[1], *([other] if other else []))
+
+
+def _shares(text: str) -> list[tuple[str, float]]:
+    """Names with percentages, where the text starts with such a list; parentheses are skipped."""
+    while (flat := _PARENTHESES.sub("", text)) != text:
+        text = flat
+    found = []
+    for part in text.split(","):
+        match = re.match(r"\s*([A-Z][^%\d<>~:;]*?) (\d+(?:\.\d+)?)%", part)
+        if not match:
+            break
+        found.append((match[1].strip(), float(match[2])))
+    return found
+
+
+def _largest(text: str) -> tuple[str, ...]:
+    """The name with the largest share, when the list is clear about it and says so with its first entry."""
+    shares = _shares(_plain(text))
+    if len(shares) < 2 or shares[0][1] <= max(share for _, share in shares[1:]):
+        return ()
+    if any(float(share) >= shares[0][1] for share in re.findall(r"none (\d+(?:\.\d+)?)%", text)):
+        return ()
+    return _answers(shares[0][0])
+
+
+def _official_language(text: str) -> tuple[str, ...]:
+    """The one or two languages marked as official everywhere in the place."""
+    found = re.findall(r"(?:^|[,;] )([A-Z][\w' -]*?)(?: \d[\d.]*%)? \(official\)", text)
+    if not 0 < len(found) <= 2 or text.count("official") != len(found) or ":" in text:
+        return ()
+    if len(found) == 1:
+        return _answers(found[0])
+    return _answers(f"{found[0]} and {found[1]}", f"{found[0]}, {found[1]}", f"{found[1]} and {found[0]}")
+
+
+def _currency(text: str) -> tuple[str, ...]:
+    match = re.match(r"([^()]+?)\s*(?:\(([A-Z]{3})\))?\s*per US dollar", text)
+    if not match or " or " in match[1]:
+        return ()
+    name = match[1].strip()
+    single = [name[:-1]] if name.endswith("s") else []
+    return _answers(name, *single, *([match[2]] if match[2] else []))
+
+
+def _title(text: str) -> tuple[str, ...]:
+    """The title of an anthem, with its translation: "Kassaman" (We Pledge)."""
+    match = re.match(r"[\"“]([^\"“”]+)[\"”](?: \(([^()]*)\))?", text)
+    if not match or re.search(r";| and \"|\) \"", text):
+        return ()
+    return _answers(match[1], (match[2] or "").strip("\"“”"))
+
+
+def _legislature(text: str) -> tuple[str, ...]:
+    text = _plain(text)
+    return () if re.search(r"[;:]| and the ", text) else _with_aliases(text)
+
+
+def _comparison(text: str) -> tuple[str, ...]:
+    parts = [part.strip() for part in _plain(text).split(";")]
+    return () if ":" in text else _answers(parts[0], *(part for part in parts[1:] if part.startswith(("about", "slight"))))
+
+
+def _demonym(text: str) -> tuple[str, ...]:
+    text = _PARENTHESES.sub("", text.replace("(s)", "")).strip()
+    if "," in text or text.isupper():
+        return ()
+    return _answers(*re.split(r" or |; ?", text))
+
+
+def _list(text: str) -> tuple[str, ...]:
+    """A short list such as colours: as it stands and with "and" before the last."""
+    text = _plain(text)
+    if re.search(r"[;:()]", text):
+        return ()
+    parts = [part.strip() for part in text.split(",")]
+    spoken = ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else text
+    return _answers(", ".join(parts), spoken)
+
+
+def _first_of_list(text: str) -> tuple[str, ...]:
+    text = _plain(text)
+    return () if re.search(r"[:;]", text) or "," not in text else _answers(_PARENTHESES.sub("", text.split(",")[0]))
+
+
+def _region(text: str) -> tuple[str, ...]:
+    text = _plain(text).removeprefix("the ")
+    return () if re.search(r"[,;:]", text) else _answers(text)
+
+
+def _location(text: str) -> tuple[str, ...]:
+    match = re.match(r"([A-Z][\w -]{3,40}),", text)
+    return () if not match or ":" in text else _answers(match[1])
+
+
+def _holiday(text: str) -> tuple[str, ...]:
+    match = re.fullmatch(rf"[^,;()]+(?: \([^()]*\))?, (\d{{1,2}} (?:{_MONTHS})) \(\d{{4}}\)", text)
+    if not match:
+        return ()
+    day, month = match[1].split()
+    return _answers(match[1], f"{month} {day}")
+
+
+def _former(text: str) -> tuple[str, ...]:
+    text = _plain(text)
+    if re.search(r"[;:()/]", text) or text.count(",") > 2:
+        return ()
+    return _answers(text, *text.split(",")) if "," in text else _answers(text)
+
+
+_NUMBER = r"\d[\d,.]*"
+_COUNT = _matching(rf"({_NUMBER})(?: \([^()]*\))?")
+_KM = _matching(rf"([1-9][\d,.]* km)(?: \([^()]*\))?")
+_SQ_KM = _matching(rf"([1-9][\d,.]*(?: million)? sq km)(?: \([^()]*\))?")
+_METRES = _matching(rf"(-?{_NUMBER} m)")
+_YEARS = _matching(rf"({_NUMBER} years)")
+
+
+# Name, field (with the parser's name), and at least three phrasings: questions as a person would ask them. They may use
+# the plain words of a field ("lowest point"), because people do; they never repeat a field's path.
+_TABLE = """
+capital | capital | Government > Capital > name
+  What is the capital of {c}? / What is the name of the capital of {c}? / Which city is the capital of {c}?
+highest_point | place | Geography > Elevation > highest point
+  What is the highest point in {c}? / What is the name of the highest point of {c}?
+  Which elevation is the highest point in {c}?
+lowest_point | place | Geography > Elevation > lowest point
+  What is the lowest point in {c}? / Where is the lowest point of {c}? / What is the lowest point of elevation in {c}?
+independence_date | independence_date | Government > Independence
+  When did {c} gain independence? / On what date did {c} achieve independence? / What is the date of independence of {c}?
+independence_from | independence_from | Government > Independence
+  From which country did {c} gain independence? / Which power granted {c} independence?
+  From whom did {c} obtain its independence?
+official_language | official_language | People and Society > Languages
+  What is the official language of {c}, or what are its official languages?
+  Which official languages does {c} have? / Which languages are official in {c}?
+national_symbol | whole | Government > National symbol(s)
+  What is the national symbol of {c}? / What is used as the national symbol of {c}?
+  Which animal, plant or thing is the national symbol of {c}?
+national_colors | list | Government > National color(s)
+  What are the national colors of {c}? / Which colors are the national colors of {c}?
+  What is the national color of {c}, or what are the colors?
+government_type | first_clause | Government > Government type
+  What type of government does {c} have? / What is the government type of {c}?
+  Which type of government rules {c}?
+internet_code | whole | Communications > Internet country code
+  What is the internet country code of {c}? / Which internet country code belongs to {c}?
+  Which country code do internet addresses of {c} end with?
+currency | currency | Economy > Exchange rates > Currency
+  What is the currency of {c}? / Which currency is used in {c}? / In which currency do people pay in {c}?
+legislature | legislature | Government > Legislative branch > legislature name
+  What is the name of the legislature of {c}? / What is the legislature of {c} called by name?
+  Which name does the national legislature of {c} bear?
+chambers | whole | Government > Legislative branch > legislative structure
+  Is the legislature of {c} unicameral or bicameral? / Is the legislative structure of {c} unicameral or bicameral?
+  Which structure does the legislative branch of {c} have, unicameral or bicameral?
+legislature_seats | count | Government > Legislative branch > number of seats
+  How many seats does the legislative branch of {c} have? / What is the number of seats in the legislature of {c}?
+  What number of seats does the legislature in {c} have?
+anthem | title | Government > National anthem(s) > title
+  What is the title of the national anthem of {c}? / What title does the national anthem of {c} have?
+  Which song, by title, is the national anthem of {c}?
+aircraft_prefix | whole | Transportation > Civil aircraft registration country code prefix
+  What is the aircraft registration prefix of {c}? / Which registration prefix do civil aircraft from {c} carry?
+  Which country code prefix marks aircraft registered in {c}?
+map_region | region | Geography > Map references
+  Which regional map shows {c}? / On the map of which region is {c} found? / Which region's map includes {c}?
+location | location | Geography > Location
+  What is the location of {c}? / In which part of the world is the location of {c}?
+  How would you describe the location of {c} in a word or two of geography?
+largest_ethnic_group | largest | People and Society > Ethnic groups
+  What is the largest of the ethnic groups in {c}? / Which of the ethnic groups of {c} is the largest?
+  Among the ethnic groups of {c}, which one is the biggest?
+main_religion | largest | People and Society > Religions
+  Which of the religions in {c} is the largest? / Of the religions of {c}, which has the most followers?
+  Among the religions in {c}, which one is the most common?
+area_comparison | comparison | Geography > Area - comparative
+  What area is comparable to that of {c}? / How large is the area of {c} in comparative terms?
+  In comparative terms, what is the area of {c}?
+total_area | sq_km | Geography > Area > total
+  What is the total area of {c}? / How large is the total area of {c}? / How many square kilometers is the total area of {c}?
+climate | first_clause | Geography > Climate
+  What is the climate of {c}? / What kind of climate does {c} have? / How would you describe the climate in {c}?
+coastline | km | Geography > Coastline
+  How long is the coastline of {c}? / What is the length of the coastline of {c}?
+  How many kilometers of coastline does {c} have?
+mean_elevation | metres | Geography > Elevation > mean elevation
+  What is the mean elevation of {c}? / How high is the mean elevation of {c}? / Which mean elevation does {c} have?
+land_boundary | km | Geography > Land boundaries > total
+  What is the total length of the land boundaries of {c}? / How long are the land boundaries of {c} in total?
+  How many kilometers do the land boundaries of {c} total?
+irrigated_land | sq_km | Geography > Irrigated land
+  How much irrigated land does {c} have? / What is the area of irrigated land in {c}? / How much land is irrigated in {c}?
+legal_system | first_clause | Government > Legal system
+  What legal system does {c} have? / What is the legal system of {c}? / Which kind of legal system is used in {c}?
+nationality | demonym | People and Society > Nationality > adjective
+  What is the nationality of a person from {c}? / What nationality does someone from {c} have?
+  Which adjective describes the nationality of people from {c}?
+airports | count | Transportation > Airports
+  How many airports does {c} have? / How many airports are there in {c}? / What is the number of airports in {c}?
+merchant_ships | count | Transportation > Merchant marine > total
+  How many ships does the merchant marine of {c} have? / How many ships sail in the merchant marine of {c}?
+  How large is the merchant marine of {c} in total?
+heritage_sites | count | Government > National heritage > total World Heritage Sites
+  How many World Heritage Sites does {c} have? / How many World Heritage Sites are there in {c}?
+  What is the total number of World Heritage Sites in {c}?
+national_holiday | holiday | Government > National holiday
+  When is the national holiday of {c}? / On what day is the national holiday of {c}?
+  What is the date of the national holiday in {c}?
+former_name | former | Government > Country name > former
+  What was the former name of {c}? / What is the former name of the country {c}?
+  By what former name was {c} known?
+median_age | years | People and Society > Median age > total
+  What is the median age in {c}? / What is the median age of the total population of {c}?
+  How high is the median age in {c} in total?
+naturalization | years | Government > Citizenship > residency requirement for naturalization
+  How many years of residency does naturalization in {c} require?
+  What is the residency requirement for naturalization in {c}?
+  How long is the residency requirement for citizenship by naturalization in {c}?
+export_partner | largest | Economy > Exports - partners
+  Which of the partners of {c} buys the most exports? / Among the export partners of {c}, which one buys most?
+  Of its trading partners, which one takes most of the exports of {c}?
+top_export | first_of_list | Economy > Exports - commodities
+  Which of the commodities that {c} exports comes first? / What is the first of the commodities among the exports of {c}?
+  Which commodities lead the exports of {c}?
+top_crop | first_of_list | Economy > Agricultural products
+  What is the top one of the agricultural products of {c}? / Which of the agricultural products of {c} comes first?
+  Among the agricultural products of {c}, which one leads?
+"""
+
+# Fields that may state the same answer; they count as evidence only where they do.
+_ALSO = {
+    "capital": ("People and Society > Major urban areas - population", "Government > Capital > etymology"),
+    "climate": ("Environment > Climate",),
+    "map_region": ("Geography > Location",),
+    "nationality": ("People and Society > Nationality > noun",),
+    "official_language": ("People and Society > Languages > Languages",),
+    "independence_date": ("Government > National holiday",),
+}
+_PARSERS: dict[str, Parser] = {
+    name.removeprefix("_").lower(): value
+    for name, value in list(globals().items())
+    if name.startswith("_") and callable(value) and name not in ("_answers", "_is_name", "_plain", "_with_aliases")
+}

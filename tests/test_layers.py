@@ -1,0 +1,93 @@
+"""Who may import whom, as a fresh interpreter sees it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("torch", "transformers", "peft", "lm_eval", "sentence_transformers", "datasets")
+
+
+def loaded(code: str) -> str:
+    program = f"import sys\n{code}\nprint([m for m in {HEAVY!r} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    return result.stdout.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "harness",
+        "harness.cli",
+        "harness.config",
+        "harness.runner.coordinator",
+        "harness.runner.prepare",
+        "harness.store.database",
+        "harness.analysis.comparison",
+        "harness.report.terminal",
+        "harness.tasks.task",
+        "harness.taxonomy",
+    ],
+)
+def test_core_imports_nothing_heavy(module: str) -> None:
+    assert loaded(f"import {module}") == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["plugins"], ["check", "experiments/quickstart.toml"], ["check", "experiments/support-intents.toml"]],
+)
+def test_light_verbs_import_nothing_heavy(arguments: list[str]) -> None:
+    code = f"sys.argv = ['harness', *{arguments!r}]\nfrom harness.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass"
+    assert loaded(code) == "[]"
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def test_core_never_imports_the_built_in_plugins() -> None:
+    for path in (ROOT / "harness").rglob("*.py"):
+        assert not {name for name in imports(path) if name.startswith("harness_plugins")}, path
+
+
+def test_analysis_is_pure() -> None:
+    for path in (ROOT / "harness" / "analysis").rglob("*.py"):
+        bad = {name for name in imports(path) if name.startswith(("harness.store", "harness.runner", "torch", "sqlite"))}
+        assert not bad, path
+
+
+def test_vocabulary_uses_the_standard_library_only() -> None:
+    for name in ("types", "exceptions", "adaptation"):
+        outside = {
+            module.split(".")[0] for module in imports(ROOT / "harness" / f"{name}.py")
+        } - set(sys.stdlib_module_names) - {"__future__"}
+        assert not outside, (name, outside)
+
+
+def test_plugins_import_only_public_names() -> None:
+    public = (
+        "harness.types",
+        "harness.exceptions",
+        "harness.hookspecs",
+        "harness.strategy",
+        "harness.adaptation",
+        "harness.rendering",
+        "harness.taxonomy",
+        "harness.models.source",
+        "harness.training.settings",
+    )
+    for path in (ROOT / "plugins").rglob("*.py"):
+        own = {name for name in imports(path) if name == "harness" or name.startswith("harness.")}
+        assert own <= set(public), (path, own - set(public))

@@ -1,0 +1,378 @@
+"""Metrics: values equal the reference libraries', odd text never crashes, unknown is None with a reason."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import string
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from harness.plugins import Origin, Registered
+from harness.types import EvalContext, Example, Metric, Prediction, Query
+from harness_plugins.metrics import SPECS
+from harness_plugins.metrics.text import contains, normalise
+
+FREE = EvalContext(readout="generate")
+SETTINGS = {"regex": {"pattern": r"\d+"}, "json_schema": {"schema": {"type": "object", "required": ["a"]}}}
+ODD = [
+    "",
+    " ",
+    "\n\t",
+    "?!",
+    "\x00\x07",
+    "\x1b[31mred\x1b[0m",
+    "\x1b]0;title\x07x",
+    "\ud800",
+    "مرحبا",
+    "🙂👨‍👩‍👧",
+    "y" * 3000,
+    "[",
+]
+
+
+def create(name: str, **options):
+    spec = next(spec for spec in SPECS if spec.name == name)
+    return Registered("metric", spec, Origin("t", "t", "0")).create(options or SETTINGS.get(name))
+
+
+def predicted(text: str, finish="stop", scores=None, error=None) -> Prediction:
+    return Prediction("1", "prompt", text, text, finish, 1, 1, label_scores=scores, error=error)
+
+
+def gold(*references: str) -> Example:
+    return Example(Query("1", {}), references)
+
+
+def value(name: str, text: str, *references: str, context=FREE, **options):
+    return create(name, **options).record(predicted(text), gold(*references), context)["value"]
+
+
+def aggregate(name: str, pairs, context=FREE, **options):
+    metric = create(name, **options)
+    return metric.aggregate([metric.record(predicted(text), gold(*refs), context) for text, refs in pairs])
+
+
+# ---------------------------------------------------------------------------------------------- normalisation
+
+
+def squad_normalise(text: str) -> str:
+    """The official script's `normalize_answer`."""
+    text = "".join(c for c in text.lower() if c not in set(string.punctuation))
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+words = st.lists(
+    st.sampled_from(["the", "a", "cat", "cats", "sat", "on", "mat.", "Mat", "running", "An", "U.S.", "3,000", "-", "é"])
+)
+sentences = words.map(" ".join)
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60))
+def test_normalisation_equals_squads_wherever_that_leaves_anything(text):
+    assert normalise(text) == squad_normalise(text) or not squad_normalise(text)
+
+
+@given(st.text(max_size=60))
+def test_normalisation_never_crashes_is_stable_and_is_empty_only_for_nothing(text):
+    once = normalise(text)
+    assert normalise(once) == once or not squad_normalise(text)
+    assert contains(text, text)
+    if not once:
+        assert not any(c.isalnum() for c in text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "exact", "inside"),
+    [
+        ("the Eiffel tower!", "Eiffel Tower", 1, 1),
+        ("I think Paris, France.", "Paris", 0, 1),
+        ("Comparisons", "Paris", 0, 0),
+        ("parisian", "Paris", 0, 0),
+        ("?!", "", 0, 0),
+        ("", "", 1, 1),
+        (" \n\u200b", "", 1, 1),
+        ("Paris", "", 0, 0),
+        ("?!", "...", 0, 0),
+        ("A", "The", 0, 0),
+        ("A.", "A", 1, 1),
+        ("the answer is A.", "A", 0, 1),
+        ("it is a dog", "A", 0, 0),
+        ("", "A", 0, 0),
+        ("use + here", "+", 0, 1),
+        ("use - here", "+", 0, 0),
+        ("“Café”", "Cafe\u0301", 1, 1),
+        ("\x1b[31mParis\x1b[0m\x00", "Paris", 1, 1),
+        ("答案是巴黎。", "巴黎", 0, 1),
+        ("巴黎", "巴 黎", 1, 1),
+        ("القاهرة.", "القاهرة", 1, 1),
+    ],
+)
+def test_exact_match_and_contains(text, reference, exact, inside):
+    assert value("exact_match", text, reference) == exact
+    assert value("contains", text, reference) == inside
+
+
+def test_any_reference_is_enough():
+    for name in ("exact_match", "contains", "token_f1", "rouge_1", "rouge_l", "edit_similarity"):
+        assert value(name, "Paris", "London", "Paris") == 1.0
+
+
+def squad_f1(text: str, reference: str) -> float:
+    ours, true = squad_normalise(text).split(), squad_normalise(reference).split()
+    common = sum((Counter(ours) & Counter(true)).values())
+    if not ours or not true:
+        return float(ours == true)
+    return (
+        0.0
+        if not common
+        else 2 * (common / len(ours)) * (common / len(true)) / (common / len(ours) + common / len(true))
+    )
+
+
+@given(sentences.filter(squad_normalise), sentences.filter(squad_normalise))
+def test_token_f1_equals_squads(text, reference):
+    assert value("token_f1", text, reference) == pytest.approx(squad_f1(text, reference), abs=1e-12)
+
+
+# ------------------------------------------------------------------------------------------ reference libraries
+
+lines = st.lists(sentences, max_size=4).map("\n".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(lines, st.lists(lines, min_size=1, max_size=3))
+def test_rouge_equals_rouge_score(text, references):
+    from rouge_score.rouge_scorer import RougeScorer
+
+    ours = {"rouge1": "rouge_1", "rouge2": "rouge_2", "rougeL": "rouge_l", "rougeLsum": "rouge_lsum"}
+    scores = RougeScorer(list(ours), use_stemmer=True).score_multi(references, text)
+    for theirs, name in ours.items():
+        known = value(name, text, *references)
+        assert known == pytest.approx(scores[theirs].fmeasure, abs=1e-12) if known is not None else True
+        if known is None:
+            assert scores[theirs].fmeasure == 0
+
+
+def theirs_words(text: str) -> list[str]:
+    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+    return Tokenizer13a()(text).split()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(lines, st.lists(lines, min_size=2, max_size=2)), min_size=1, max_size=5))
+def test_bleu_and_chrf_equal_sacrebleu(pairs):
+    from sacrebleu.metrics import BLEU, CHRF
+
+    texts = [text for text, _ in pairs]
+    streams = [list(stream) for stream in zip(*(references for _, references in pairs), strict=True)]
+    for name, theirs in (("bleu", BLEU()), ("chrf", CHRF())):
+        ours = aggregate(name, pairs)
+        expected = theirs.corpus_score(texts, streams).score
+        if ours is None:  # nothing to compare: no four words in a row, or no character, in any reference
+            least = 4 if name == "bleu" else 1
+            assert min(len(theirs_words(r)) for _, references in pairs for r in references) < least
+        else:
+            assert ours == pytest.approx(expected, abs=1e-9)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from(["x", "y", "z", "w", "none of them"])), min_size=1))
+def test_label_metrics_equal_scikit_learn(pairs):
+    from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+    context = EvalContext("choose", labels=tuple("xyzw"))
+    true, guess = [t for t, _ in pairs], [g for _, g in pairs]
+    items = [(g, [t]) for t, g in pairs]
+    seen = sorted(set(true) | (set(guess) & set("xyzw")))
+    f1 = {kind: f1_score(true, guess, average=kind, labels=seen, zero_division=0) for kind in ("macro", "weighted")}
+    assert aggregate("accuracy", items, context) == pytest.approx(accuracy_score(true, guess))
+    assert aggregate("macro_f1", items, context) == pytest.approx(f1["macro"])
+    assert aggregate("weighted_f1", items, context) == pytest.approx(f1["weighted"])
+    assert aggregate("mcc", items, context) == pytest.approx(matthews_corrcoef(true, guess))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.lists(st.floats(-30, 0), min_size=3, max_size=3)), min_size=1))
+def test_calibration_equals_scikit_learn_and_the_definition(items):
+    from sklearn.metrics import brier_score_loss
+
+    labels, context = ("x", "y", "z"), EvalContext("choose", labels=("x", "y", "z"))
+    logits = np.array([scores for _, scores in items])
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    true = np.array([t for t, _ in items])
+    predictions = [predicted("x", "choice", dict(zip(labels, scores, strict=True))) for _, scores in items]
+    results = {}
+    for name in ("brier", "ece"):
+        metric = create(name)
+        records = [metric.record(q, gold(labels[t]), context) for q, t in zip(predictions, true, strict=True)]
+        results[name] = metric.aggregate(json.loads(json.dumps(records)))
+    expected = brier_score_loss(true, p, labels=[0, 1, 2], scale_by_half=False)
+    assert results["brier"] == pytest.approx(expected, abs=1e-9)
+    confidence, right = p.max(axis=1), p.argmax(axis=1) == true
+    bins = np.ceil(confidence * 15)
+    gaps = [abs(right[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
+    assert results["ece"] == pytest.approx(sum(gaps), abs=1e-9)
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_edit_similarity_is_one_minus_distance(text, reference):
+    from rapidfuzz.distance import Levenshtein
+
+    from harness_plugins.metrics.text import plain
+
+    longest = max(len(plain(text)), len(plain(reference)))
+    expected = 1 - Levenshtein.distance(plain(text), plain(reference)) / longest if longest else 1.0
+    assert value("edit_similarity", text, reference) == pytest.approx(expected)
+
+
+# -------------------------------------------------------------------------------------------------- contracts
+
+
+def every_context():
+    yield FREE
+    yield EvalContext("choose", labels=("x", "y"))
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in SPECS])
+def test_every_metric_takes_odd_text_and_gives_json_and_no_nan(name):
+    metric = create(name)
+    assert isinstance(metric, Metric)
+    for context in every_context():
+        for references in [(), ("",), ("x",), ("?!",), ("x", "two words, or four"), ("مرحبا",)]:
+            records = []
+            for text in ODD:
+                for scores in (None, {"x": -1.0, "y": -math.inf}, {"x": math.nan}, {"x": -math.inf, "y": -math.inf}):
+                    record = metric.record(predicted(text, scores=scores), gold(*references), context)
+                    assert json.loads(json.dumps(record)) == record
+                    if record.get("value", 0) is None:
+                        assert record["reason"]
+                    records.append(record)
+            for group in ([], records[:1], records):
+                total = metric.aggregate(group)
+                assert total is None or math.isfinite(total)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.text(max_size=80), st.lists(st.text(max_size=30), max_size=2))
+def test_no_text_crashes_a_metric_and_values_stay_in_range(text, references):
+    for spec in SPECS:
+        metric = METRICS.setdefault(spec.name, create(spec.name))
+        for context in every_context():
+            record = metric.record(predicted(text, scores={"x": -1.0, "y": -2.0}), gold(*references), context)
+            total = metric.aggregate([record])
+            assert total is None or spec.low - 1e-9 <= total <= spec.high + 1e-9
+
+
+METRICS: dict[str, Metric] = {}
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_a_failure_of_ours_is_unknown_with_its_reason(spec):
+    metric = create(spec.name)
+    record = metric.record(predicted("", "error", error="worker died"), gold("x"), EvalContext("choose", ("x", "y")))
+    assert record.get("value") is None and "worker died" in record["reason"]
+    assert metric.aggregate([record]) is None
+    assert spec.mean == ("value" in record)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_gold_is_perfect(spec):
+    text = {"json_valid": "[1]", "json_schema": '{"a": 1}', "numeric": "7 of 9", "regex": "12"}.get(
+        spec.name, "x y z w"
+    )
+    context = EvalContext("choose", (text, "other"))
+    metric = create(spec.name)
+    items = [(text, text), ("other", "other")] if spec.name == "mcc" else [(text, text)]
+    records = [
+        metric.record(predicted(t, scores={text: 0.0, "other": -900.0}), gold(reference), context)
+        for t, reference in items
+    ]
+    assert metric.aggregate(records) == pytest.approx(spec.high if spec.higher_is_better else spec.low)
+
+
+def test_a_missing_reference_or_label_set_has_a_reason():
+    assert create("token_f1").record(predicted("x"), gold(), FREE) == {
+        "value": None,
+        "reason": "the item has no reference",
+    }
+    assert "closed set" in create("macro_f1").record(predicted("x"), gold("x"), FREE)["reason"]
+    assert (
+        "none of the labels" in create("mcc").record(predicted("x"), gold("q"), EvalContext("choose", ("x",)))["reason"]
+    )
+    assert "fewer than 2 words" in create("rouge_2").record(predicted("x"), gold("x"), FREE)["reason"]
+    assert "a-z" in create("rouge_l").record(predicted("x"), gold("مرحبا"), FREE)["reason"]
+    assert aggregate("bleu", [("one two", ["one two"])]) is None
+    assert aggregate("token_f1", [("x", ["x"]), ("x", [])]) == 1.0
+
+
+def test_long_answers_are_scored_quickly():
+    long = "word another thing " * 5500  # 100,000 characters
+    for spec in SPECS:
+        metric = create(spec.name)
+        record = metric.record(
+            predicted(long, scores={"x": 0.0}), gold("word thing", long), EvalContext("choose", ("x",))
+        )
+        assert "value" in record or record
+    assert value("rouge_l", long, long) == 1.0
+    assert value("rouge_lsum", long + "\n" + long, "word thing") > 0
+
+
+# ------------------------------------------------------------------------------------------- labels, numbers, forms
+
+
+def test_accuracy_tells_labels_apart_that_differ_only_in_case():
+    context = EvalContext("choose", ("Refund", "refund"))
+    assert value("accuracy", "refund", "Refund", context=context) == 0
+    assert value("accuracy", "Refund", "Refund", context=context) == 1
+
+
+def test_numeric_tolerance_and_pick():
+    assert value("numeric", "about 1,946", "1945") == 0
+    assert value("numeric", "1946", "1945", relative=0.01) == 1
+    assert value("numeric", "2 + 3 = 5", "5") == 0
+    assert value("numeric", "2 + 3 = 5", "5", pick="last") == 1
+    assert value("numeric", "none", "5") == 0
+    assert value("numeric", "5", "five") is None
+
+
+def test_json_and_schema_and_regex():
+    assert [value("json_valid", t) for t in ('{"a": 1}', "{'a': 1}", "NaN", "[1] x", "[" * 100_000, "9" * 9999)] == [
+        *(1, 0, 0, 0, 0, 1)
+    ]
+    assert value("json_valid", "```json\n[1]\n```") == 0
+    assert value("json_valid", "```json\n[1]\n```", fenced=True) == 1
+    assert [value("json_schema", t) for t in ('{"a": 1}', '{"b": 1}', "[]", "a")] == [1, 0, 0, 0]
+    remote = create("json_schema", schema={"$ref": "http://example.invalid/schema.json"})
+    assert "example.invalid" in remote.record(predicted("1"), gold(), FREE)["reason"]
+    assert [value("regex", t, pattern=r"[A-D]", whole=True) for t in ("B", " B\n", "AB")] == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("regex", {"pattern": "("}, "not a regular expression"),
+        ("json_schema", {"schema": {"type": "thing"}}, "not a JSON schema"),
+        ("numeric", {"relative": -1}, "greater than or equal to 0"),
+        ("ece", {"bin": 3}, "Extra inputs"),
+    ],
+)
+def test_wrong_settings_are_refused(name, options, message):
+    with pytest.raises(ValidationError, match=message):
+        create(name, **options)
+
+
+def test_listing_metrics_imports_nothing_heavy():
+    code = "import sys, harness_plugins.metrics, harness_plugins.errors; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"pydantic", "rouge_score", "nltk", "sacrebleu", "rapidfuzz", "jsonschema", "numpy"} & set(loaded)

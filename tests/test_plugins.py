@@ -1,0 +1,96 @@
+"""Finding plugins: one bad package costs nobody else anything, and every refusal names what is right."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+import pytest
+
+from harness.exceptions import PluginError
+from harness.hookspecs import ENTRY_POINT_GROUP
+from harness.plugins import KINDS, Registry, load_plugins, nearest
+
+
+def distribution(folder: Path, name: str, module: str, code: str) -> EntryPoint:
+    """An installed-looking package: a module and a hand-written dist-info."""
+    (folder / f"{module}.py").write_text(code, encoding="utf-8")
+    info = folder / f"{name.replace('-', '_')}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\nmain = {module}\n", encoding="utf-8")
+    return next(p for p in entry_points(group=ENTRY_POINT_GROUP) if p.dist is not None and p.dist.name == name)
+
+
+HEAD = "from harness.hookspecs import StrategySpec, hookimpl\n\n\n"
+GOOD = HEAD + "@hookimpl\ndef harness_strategies():\n    return [StrategySpec('{name}', 'A test.', 'x:Y')]\n"
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def test_every_builtin_resolves_and_is_listed_with_its_origin(registry: Registry) -> None:
+    assert {kind for kind in KINDS if registry.of_kind(kind)} == set(KINDS)
+    for entry in registry.entries:
+        assert callable(entry.resolve()), entry.name
+        assert entry.spec.summary.endswith("."), entry.name
+        assert entry.origin.distribution == "adaptation-harness"
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted"),
+    [
+        ("import nothing_of_that_name\n", "ModuleNotFoundError"),
+        ("raise SystemError('broken on import')\n", "broken on import"),
+        (HEAD + "@hookimpl\ndef harness_strategys():\n    return []\n", "Did you mean 'harness_strategies'?"),
+        (HEAD + "@hookimpl\ndef harness_strategies(config):\n    return []\n", "takes no arguments"),
+        (HEAD + "@hookimpl\ndef harness_strategies():\n    return ['lora']\n", "must return specs, got str"),
+        (HEAD + "@hookimpl\ndef harness_strategies():\n    return 1 / 0\n", "ZeroDivisionError"),
+        (GOOD.format(name="x").replace("x:Y", "xY"), "module:attribute"),
+    ],
+)
+def test_a_bad_plugin_is_recorded_and_hurts_nobody(site: Path, code: str, wanted: str) -> None:
+    bad = distribution(site, "bad-plugin", f"bad_plugin_{abs(hash(code))}", code)
+    good = distribution(site, "good-plugin", f"good_plugin_{abs(hash(code))}", GOOD.format(name="fine"))
+    found = load_plugins([bad, good])
+    states = {origin.distribution: origin.state for origin in found.origins}
+    assert wanted in states["bad-plugin"], states
+    assert states["good-plugin"] == "loaded"
+    assert found.names("strategy") == ["fine"]
+    with pytest.raises(PluginError, match="failed to load"):
+        found.get("strategy", "x")
+
+
+def test_a_clash_lists_the_providers_and_can_be_qualified(site: Path) -> None:
+    points = [distribution(site, name, name.replace("-", "_"), GOOD.format(name="twin")) for name in ("pkg-a", "pkg-b")]
+    found = load_plugins(points)
+    with pytest.raises(PluginError) as caught:
+        found.get("strategy", "twin")
+    assert "'pkg-a:twin', 'pkg-b:twin'" in str(caught.value)
+    assert found.get("strategy", "pkg-b:twin").origin.distribution == "pkg-b"
+
+
+def test_a_target_that_is_not_there_is_explained(site: Path) -> None:
+    found = load_plugins([distribution(site, "pkg-c", "pkg_c", GOOD.format(name="gone"))])
+    with pytest.raises(PluginError, match=r"strategy 'gone' of pkg-c 1.0 cannot be imported from x:Y"):
+        found.get("strategy", "gone").resolve()
+
+
+def test_nearest() -> None:
+    assert nearest("loraa", ["lora", "rag"]) == "Did you mean 'lora'?"
+    assert nearest("zzz", ["lora", "rag"]) == "Known: lora, rag."
+
+
+def test_listing_plugins_imports_nothing_heavy() -> None:
+    import subprocess
+
+    code = (
+        "import sys; from harness.plugins import load_plugins; load_plugins();"
+        "print([m for m in ('torch', 'transformers', 'peft', 'lm_eval', 'pydantic', 'numpy', 'scipy') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
