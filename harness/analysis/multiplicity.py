@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,7 +27,13 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def joint_level(correlation: FloatArray, level: float = ONE_SIDED, seed: int = 0) -> float:
+@lru_cache(maxsize=8)
+def _draws(count: int) -> FloatArray:
+    """Standard normals from a fixed seed, [count, DRAWS]."""
+    return np.random.default_rng(0).standard_normal((count, DRAWS))
+
+
+def joint_level(correlation: FloatArray, level: float = ONE_SIDED) -> float:
     """The level for each of several one-sided tests at which one or more fails with probability `level`.
 
     The single-step max-T (min-P) of Westfall & Young (1993), with a Gaussian joint distribution of the given
@@ -40,8 +47,7 @@ def joint_level(correlation: FloatArray, level: float = ONE_SIDED, seed: int = 0
 
     eigenvalues, vectors = np.linalg.eigh(correlation)
     root = vectors * np.sqrt(np.clip(eigenvalues, 0, None))
-    draws = np.random.default_rng(seed).standard_normal((DRAWS, count)) @ root.T
-    highest = float(np.quantile(draws.max(axis=1), 1 - level))
+    highest = float(np.quantile((root @ _draws(count)).max(axis=0), 1 - level))
     return float(min(max(special.ndtr(-highest), level / count), level))
 
 

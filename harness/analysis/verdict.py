@@ -187,7 +187,7 @@ def _settled(case: Case, arm: str, reasons: list[str]) -> Verdict:
     """One arm alone is within the margin of the best and it is the cheapest: nothing that is open can change it."""
     reasons.append(
         f"{arm} is shown to be no worse than any other by more than {case.decision.margin:g} (95 % confidence). "
-        f"Whether others do as well is open, but {arm} is also the cheapest{_price(case, arm)}: it is the choice either way."
+        f"Whether others do as well is open, but {arm} is also the cheapest{_price(case, arm)}: the choice either way."
     )
     flips = [f"A margin below {max(-case.standing.lowest(arm), 0.0):.3f} would leave it open."]
     others = [name for name in case.standing.arms if name != arm]

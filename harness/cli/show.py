@@ -35,7 +35,8 @@ def command(
     from harness.store.database import open_store
     from harness.store.queries import show_item
 
-    run, arm_name, item = words if len(words) == 3 else (None, *words)
+    run = words[0] if len(words) == 3 else None
+    arm_name, item = words[-2:]
     with open_store(results, create=False) as store:
         render_item(show_item(store, run, arm_name, item), console())
 

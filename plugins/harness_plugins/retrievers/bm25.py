@@ -27,7 +27,7 @@ class Bm25:
     def _tokens(self, texts: Sequence[str]) -> Any:
         import bm25s
 
-        stopwords = self.config.stopwords or []
+        stopwords: Any = self.config.stopwords or []
         # bm25s' own pattern drops words of one character, such as the 5 of "room 5".
         return bm25s.tokenize(
             list(texts), stopwords=stopwords, token_pattern=r"(?u)\b\w+\b", show_progress=False, return_ids=False

@@ -223,11 +223,6 @@ def _first_of_list(text: str) -> tuple[str, ...]:
     return () if re.search(r"[:;]", text) or "," not in text else _answers(_PARENTHESES.sub("", text.split(",")[0]))
 
 
-def _region(text: str) -> tuple[str, ...]:
-    text = _plain(text).removeprefix("the ")
-    return () if re.search(r"[,;:]", text) else _answers(text)
-
-
 def _location(text: str) -> tuple[str, ...]:
     match = re.match(r"([A-Z][\w -]{3,40}),", text)
     return () if not match or ":" in text else _answers(match[1])
@@ -269,17 +264,17 @@ lowest_point | place | Geography > Elevation > lowest point
 independence_date | independence_date | Government > Independence
   When did {c} gain independence? / On what date did {c} achieve independence? / What is the date of independence of {c}?
 independence_from | independence_from | Government > Independence
-  From which country did {c} gain independence? / Which power granted {c} independence?
+  From which country did {c} gain independence? / What country did {c} win its independence from?
   From whom did {c} obtain its independence?
 official_language | official_language | People and Society > Languages
-  What is the official language of {c}, or what are its official languages?
-  Which official languages does {c} have? / Which languages are official in {c}?
+  What are the official languages of {c}? / What official languages are there in {c}?
+  Of the languages of {c}, what is official?
 national_symbol | whole | Government > National symbol(s)
-  What is the national symbol of {c}? / What is used as the national symbol of {c}?
-  Which animal, plant or thing is the national symbol of {c}?
-national_colors | list | Government > National color(s)
-  What are the national colors of {c}? / Which colors are the national colors of {c}?
-  What is the national color of {c}, or what are the colors?
+  What is the national symbol of {c}? / What serves as the national symbol of {c}?
+  What animal, plant or thing is the national symbol of {c}?
+national_colors | list | Government > National colors
+  What are the national colors of {c}? / What colors are the national colors of {c}?
+  By what national colors is {c} represented?
 government_type | first_clause | Government > Government type
   What type of government does {c} have? / What is the government type of {c}?
   Which type of government rules {c}?
@@ -287,10 +282,11 @@ internet_code | whole | Communications > Internet country code
   What is the internet country code of {c}? / Which internet country code belongs to {c}?
   Which country code do internet addresses of {c} end with?
 currency | currency | Economy > Exchange rates > Currency
-  What is the currency of {c}? / Which currency is used in {c}? / In which currency do people pay in {c}?
+  What is the currency of {c}? / What is the name of the currency of {c}?
+  In what currency do people in {c} pay?
 legislature | legislature | Government > Legislative branch > legislature name
-  What is the name of the legislature of {c}? / What is the legislature of {c} called by name?
-  Which name does the national legislature of {c} bear?
+  What is the name of the legislature of {c}? / What is the legislature of {c} called?
+  What name does the national legislature of {c} bear?
 chambers | whole | Government > Legislative branch > legislative structure
   Is the legislature of {c} unicameral or bicameral? / Is the legislative structure of {c} unicameral or bicameral?
   Which structure does the legislative branch of {c} have, unicameral or bicameral?
@@ -298,29 +294,28 @@ legislature_seats | count | Government > Legislative branch > number of seats
   How many seats does the legislative branch of {c} have? / What is the number of seats in the legislature of {c}?
   What number of seats does the legislature in {c} have?
 anthem | title | Government > National anthem(s) > title
-  What is the title of the national anthem of {c}? / What title does the national anthem of {c} have?
-  Which song, by title, is the national anthem of {c}?
+  What is the title of the national anthem of {c}? / What title does the national anthem of {c} bear?
+  What is the national anthem of {c} called, by its title?
 aircraft_prefix | whole | Transportation > Civil aircraft registration country code prefix
   What is the aircraft registration prefix of {c}? / Which registration prefix do civil aircraft from {c} carry?
   Which country code prefix marks aircraft registered in {c}?
-map_region | region | Geography > Map references
-  Which regional map shows {c}? / On the map of which region is {c} found? / Which region's map includes {c}?
 location | location | Geography > Location
-  What is the location of {c}? / In which part of the world is the location of {c}?
-  How would you describe the location of {c} in a word or two of geography?
+  What is the location of {c}? / In what part of the world is the location of {c}?
+  What is the location of {c} on the globe?
 largest_ethnic_group | largest | People and Society > Ethnic groups
-  What is the largest of the ethnic groups in {c}? / Which of the ethnic groups of {c} is the largest?
-  Among the ethnic groups of {c}, which one is the biggest?
+  What is the largest of the ethnic groups of {c}? / Of all ethnic groups in {c}, what is the largest?
+  What is the biggest of the ethnic groups in {c}?
 main_religion | largest | People and Society > Religions
-  Which of the religions in {c} is the largest? / Of the religions of {c}, which has the most followers?
-  Among the religions in {c}, which one is the most common?
+  Of the religions of {c}, what is the largest? / What is the biggest of the religions in {c}?
+  Of all religions in {c}, what counts the most followers?
 area_comparison | comparison | Geography > Area - comparative
-  What area is comparable to that of {c}? / How large is the area of {c} in comparative terms?
+  What is the comparative area of {c}? / What is the area of {c} comparable to, in comparative terms?
   In comparative terms, what is the area of {c}?
 total_area | sq_km | Geography > Area > total
   What is the total area of {c}? / How large is the total area of {c}? / How many square kilometers is the total area of {c}?
 climate | first_clause | Geography > Climate
-  What is the climate of {c}? / What kind of climate does {c} have? / How would you describe the climate in {c}?
+  What is the climate of {c}? / What is the climate like in {c}?
+  What sort of climate is typical of {c}?
 coastline | km | Geography > Coastline
   How long is the coastline of {c}? / What is the length of the coastline of {c}?
   How many kilometers of coastline does {c} have?
@@ -334,8 +329,8 @@ irrigated_land | sq_km | Geography > Irrigated land
 legal_system | first_clause | Government > Legal system
   What legal system does {c} have? / What is the legal system of {c}? / Which kind of legal system is used in {c}?
 nationality | demonym | People and Society > Nationality > adjective
-  What is the nationality of a person from {c}? / What nationality does someone from {c} have?
-  Which adjective describes the nationality of people from {c}?
+  What is the nationality of a person from {c}? / What is the nationality of the people of {c}?
+  What adjective describes the nationality of people from {c}?
 airports | count | Transportation > Airports
   How many airports does {c} have? / How many airports are there in {c}? / What is the number of airports in {c}?
 merchant_ships | count | Transportation > Merchant marine > total
@@ -358,8 +353,8 @@ naturalization | years | Government > Citizenship > residency requirement for na
   What is the residency requirement for naturalization in {c}?
   How long is the residency requirement for citizenship by naturalization in {c}?
 export_partner | largest | Economy > Exports - partners
-  Which of the partners of {c} buys the most exports? / Among the export partners of {c}, which one buys most?
-  Of its trading partners, which one takes most of the exports of {c}?
+  Of the partners for exports, what country buys the most from {c}? / What is the top partner for exports of {c}, of all partners?
+  What is the biggest of the partners for exports from {c}?
 top_export | first_of_list | Economy > Exports - commodities
   Which of the commodities that {c} exports comes first? / What is the first of the commodities among the exports of {c}?
   Which commodities lead the exports of {c}?
@@ -372,13 +367,44 @@ top_crop | first_of_list | Economy > Agricultural products
 _ALSO = {
     "capital": ("People and Society > Major urban areas - population", "Government > Capital > etymology"),
     "climate": ("Environment > Climate",),
-    "map_region": ("Geography > Location",),
     "nationality": ("People and Society > Nationality > noun",),
-    "official_language": ("People and Society > Languages > Languages",),
     "independence_date": ("Government > National holiday",),
 }
 _PARSERS: dict[str, Parser] = {
-    name.removeprefix("_").lower(): value
-    for name, value in list(globals().items())
-    if name.startswith("_") and callable(value) and name not in ("_answers", "_is_name", "_plain", "_with_aliases")
+    "capital": _capital,
+    "comparison": _comparison,
+    "count": _COUNT,
+    "currency": _currency,
+    "demonym": _demonym,
+    "first_clause": _first_clause,
+    "first_of_list": _first_of_list,
+    "former": _former,
+    "holiday": _holiday,
+    "independence_date": _independence_date,
+    "independence_from": _independence_from,
+    "km": _KM,
+    "largest": _largest,
+    "legislature": _legislature,
+    "list": _list,
+    "location": _location,
+    "metres": _METRES,
+    "official_language": _official_language,
+    "place": _place,
+    "sq_km": _SQ_KM,
+    "title": _title,
+    "whole": _whole,
+    "years": _YEARS,
 }
+
+
+def _kinds() -> dict[str, Kind]:
+    found: dict[str, Kind] = {}
+    for block in re.split(r"\n(?=\S)", _TABLE.strip()):
+        head, *lines = block.split("\n")
+        name, parser, path = (part.strip() for part in head.split("|"))
+        phrasings = tuple(text.strip() for line in lines for text in line.split(" / "))
+        found[name] = Kind(name, path, phrasings, _PARSERS[parser], _ALSO.get(name, ()))
+    return found
+
+
+KINDS = _kinds()

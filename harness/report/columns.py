@@ -1,0 +1,213 @@
+"""The columns of a comparison as plain cells, for every kind of report; a column that knows nothing is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from harness import taxonomy
+from harness.analysis.result import ArmCost, ArmResult, Comparison, Interval
+from harness.report import text
+
+CHOSEN, BEST = "★", "▲"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: a header of one or more lines, a cell for each arm. `strong` are rows to stand out."""
+
+    header: str
+    cells: tuple[str, ...]
+    left: bool = False
+    strong: frozenset[int] = field(default_factory=frozenset)
+
+    @property
+    def empty(self) -> bool:
+        return all(cell in (text.UNKNOWN, "", "0") for cell in self.cells)
+
+
+Group = list[Column]  # columns that belong together and move to another table together
+
+
+def two_lines(name: str) -> str:
+    """A header broken at the underscore or space nearest to its middle."""
+    name = text.one_line(name)
+    breaks = [place for place, character in enumerate(name) if character in "_ "]
+    if len(name) < 9 or not breaks:
+        return name
+    place = min(breaks, key=lambda place: abs(place - len(name) / 2))
+    return f"{name[:place]}\n{name[place + 1 :]}"
+
+
+def names(comparison: Comparison) -> Column:
+    """Arms in the file's order; the chosen one and the best one marked."""
+    verdict = comparison.verdict
+    marks = {verdict.leader: BEST} if verdict.leader else {}
+    if verdict.arm:
+        marks[verdict.arm] = CHOSEN
+    cells = tuple(" ".join(filter(None, (text.one_line(arm.name), marks.get(arm.name)))) for arm in comparison.arms)
+    strong = frozenset(place for place, arm in enumerate(comparison.arms) if arm.name == verdict.arm)
+    return Column("arm", cells, left=True, strong=strong)
+
+
+def status(comparison: Comparison) -> Group:
+    """Only where an arm is not done."""
+    cells = tuple(text.one_line(arm.status) for arm in comparison.arms)
+    return [] if all(cell == "done" for cell in cells) else [Column("status", cells, left=True)]
+
+
+def primary(comparison: Comparison) -> Group:
+    """The deciding metric with its interval, and the change against the baseline."""
+    arms, name = comparison.arms, comparison.primary_metric
+    values = [arm.metrics.get(name, Interval(None)) for arm in arms]
+    leader = frozenset(place for place, arm in enumerate(arms) if arm.name == comparison.verdict.leader)
+    found = [
+        Column(two_lines(name), tuple(text.score(value.value) for value in values), strong=leader),
+        Column("95 %\ninterval", tuple(text.interval(value.low, value.high) for value in values)),
+    ]
+    changes, probabilities = [], []
+    for arm in arms:
+        known = arm.change is not None and arm.name != comparison.baseline
+        changes.append(text.score(arm.change.value, signed=True) if known and arm.change else text.UNKNOWN)
+        probabilities.append(text.p_value(arm.change.p_adjusted) if known and arm.change else text.UNKNOWN)
+    if any(cell != text.UNKNOWN for cell in changes):
+        base = [arm.name == comparison.baseline for arm in arms]
+        cells = tuple("baseline" if here else cell for here, cell in zip(base, changes, strict=True))
+        found += [Column("change", cells), Column("p", tuple(probabilities))]
+    return [found[0], *(column for column in found[1:] if not column.empty)]
+
+
+def other_metrics(comparison: Comparison) -> list[Group]:
+    """One column for each further metric, then retrieval and the spread over seeds."""
+    order = dict.fromkeys(name for arm in comparison.arms for name in arm.metrics)
+    groups = []
+    for name in order:
+        if name != comparison.primary_metric:
+            values = [arm.metrics.get(name, Interval(None)).value for arm in comparison.arms]
+            groups.append([Column(two_lines(name), tuple(text.score(value) for value in values))])
+    recall = tuple(text.score(arm.retrieval_recall.value if arm.retrieval_recall else None) for arm in comparison.arms)
+    spread = tuple(
+        f"{text.score(arm.seed_spread[0])} to {text.score(arm.seed_spread[1])}" if arm.seed_spread else text.UNKNOWN
+        for arm in comparison.arms
+    )
+    groups += [[Column("retrieval\nrecall", recall)], [Column("over\nseeds", spread)]]
+    return [group for group in groups if not group[0].empty]
+
+
+def money_and_time(comparison: Comparison) -> Group:
+    """What an arm costs to serve and to make, and how fast it answers."""
+    arms = comparison.arms
+    columns = [
+        _money("$ / 1,000\nrequests", "usd_per_1k_requests", comparison),
+        _money("prepare\n$", "prepare_usd", comparison),
+        _money("training\n$", "train_usd", comparison),
+        _cost("training\ntime", lambda cost: _spent(cost.train_wall_s), comparison),
+        Column("latency\np50", tuple(text.seconds(arm.latency_s.get("p50")) for arm in arms)),
+        Column("latency\np95", tuple(text.seconds(arm.latency_s.get("p95")) for arm in arms)),
+    ]
+    if columns[0].empty:  # no price was given: the time of a batch run is what is known
+        columns[0] = _cost(
+            "time / 1,000\nrequests", lambda cost: text.seconds(cost.seconds_per_1k_requests), comparison
+        )
+    return [column for column in columns if not column.empty]
+
+
+def quantities(comparison: Comparison) -> list[Group]:
+    """Tokens, memory, sizes, training loss, money over time: one column each."""
+    loss = tuple(f"{arm.loss[0]:.2f} → {arm.loss[1]:.2f}" if arm.loss else text.UNKNOWN for arm in comparison.arms)
+    columns = [
+        _cost("tokens in\n/ request", lambda cost: _tokens(cost.tokens_in_per_request), comparison),
+        _cost("tokens out\n/ request", lambda cost: _tokens(cost.tokens_out_per_request), comparison),
+        _cost("prepare\ntime", lambda cost: _spent(cost.prepare_wall_s), comparison),
+        _cost("predict\ntime", lambda cost: text.seconds(cost.predict_wall_s), comparison),
+        _cost("trained\ntokens", lambda cost: _amount(cost.trained_tokens), comparison),
+        _cost("trainable\nparameters", lambda cost: _amount(cost.trainable_parameters), comparison),
+        Column("training loss\nfirst → last", loss),
+        _cost("peak\nmemory", lambda cost: text.size(cost.peak_memory_bytes), comparison),
+        _cost("size of\nartifact", lambda cost: text.size(cost.artifact_bytes), comparison),
+        _money("search\n$", "search_usd", comparison),
+        _money("$ / month", "usd_per_month", comparison),
+        _money("$ over\nhorizon", "usd_over_horizon", comparison),
+        _money("$ of errors\n/ 1,000", "usd_of_errors_per_1k", comparison),
+    ]
+    return [[column] for column in columns if not column.empty]
+
+
+def errors(comparison: Comparison) -> list[Group]:
+    """Counts by primary category: correct first, then the most frequent; a dot for none."""
+    totals: dict[str, int] = {}
+    for arm in comparison.arms:
+        for category, number in arm.errors.items():
+            totals[category] = totals.get(category, 0) + number
+    rank = {name: place for place, name in enumerate(taxonomy.ORDER)}
+
+    def key(category: str) -> tuple[bool, int, int, str]:
+        return category != "correct", -totals[category], rank.get(category, len(rank)), category
+
+    def cells(category: str) -> tuple[str, ...]:
+        return tuple(
+            text.UNKNOWN if not arm.errors else str(arm.errors.get(category, 0) or "·") for arm in comparison.arms
+        )
+
+    return [[Column(two_lines(category), cells(category))] for category in sorted(totals, key=key) if totals[category]]
+
+
+def limits(comparison: Comparison) -> list[Group]:
+    """State of each limit by arm."""
+    states = {(check.arm, check.limit): check.state for check in comparison.limits}
+    kinds = dict.fromkeys((check.limit, check.maximum) for check in comparison.limits)
+    return [
+        [
+            Column(
+                f"{text.one_line(limit)}\n≤ {maximum:g}",
+                tuple(states.get((arm.name, limit), text.UNKNOWN) for arm in comparison.arms),
+            )
+        ]
+        for limit, maximum in kinds
+    ]
+
+
+def _cost(header: str, cell: Callable[[ArmCost], str], comparison: Comparison) -> Column:
+    return Column(header, tuple(cell(arm.cost) for arm in comparison.arms))
+
+
+def _money(header: str, name: str, comparison: Comparison) -> Column:
+    def cell(cost: ArmCost) -> str:
+        value: float | None = getattr(cost, name)
+        # Nothing spent, as for training in an arm that does not train, reads better as a blank than as a price.
+        return (
+            "0" if value == 0 and name not in cost.lower_bounds else text.usd(value, at_least=name in cost.lower_bounds)
+        )
+
+    return _cost(header, cell, comparison)
+
+
+def _spent(value: float | None) -> str:
+    return "0" if value == 0 else text.seconds(value)
+
+
+def _amount(value: float | None) -> str:
+    return "0" if value == 0 else text.count(value)
+
+
+def _tokens(value: float | None) -> str:
+    if value is None:
+        return text.UNKNOWN
+    return text.count(value) if value >= 1000 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def marked(comparison: Comparison) -> str:
+    """The legend of the marks and of the change columns, for what occurs."""
+    verdict = comparison.verdict
+    parts = [f"{CHOSEN} chosen"] if verdict.arm else []
+    if verdict.leader and verdict.leader != verdict.arm:
+        parts.append(f"{BEST} best score")
+    if any(arm.change for arm in comparison.arms):
+        parts.append(f"change: against {text.one_line(comparison.baseline)} on the same items")
+        parts.append("p: corrected for the number of arms (Holm)")
+    return " · ".join(parts)
+
+
+def lower_bounds(arms: Sequence[ArmResult]) -> bool:
+    """Whether any "≥" is printed."""
+    return any(arm.cost.lower_bounds for arm in arms)

@@ -1,0 +1,179 @@
+"""A comparison as a technical lead reads it in a terminal: verdict first, then scores, errors, costs, provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.analysis.result import Comparison
+from harness.report import columns, summary
+from harness.report.columns import Column, Group
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_GAP = 2
+_COLOURS = {"win": "green", "tie": "cyan", "insufficient": "yellow"}
+
+
+def render(comparison: Comparison, console: Console) -> None:
+    """Prints the whole report. Everything that came from data, models or people is printed as plain text."""
+    _head(comparison, console)
+    _verdict(comparison, console)
+    _tables(comparison, console)
+    _lists(comparison, console)
+    _foot(comparison, console)
+
+
+def _head(comparison: Comparison, console: Console) -> None:
+    from rich.text import Text
+
+    name, facts = summary.title(comparison)
+    console.print()
+    console.print(Text(name, style="bold"))
+    if facts:
+        console.print(Text(facts, style="dim"))
+
+
+def _verdict(comparison: Comparison, console: Console) -> None:
+    from rich.panel import Panel
+    from rich.text import Text
+
+    colour = _COLOURS.get(comparison.verdict.outcome, "yellow")
+    box = Text(summary.headline(comparison), style=f"bold {colour}")
+    deciding, _ = summary.reasons(comparison)
+    for line in filter(None, [summary.figures(comparison), *deciding]):
+        box.append(f"\n{line}", style="not bold default")
+    console.print(Panel(box, border_style=colour, width=min(console.width, 110), title_align="left"))
+    for failure in summary.failures(comparison):
+        console.print(Text(f"✗ {failure}", style="red"))
+
+
+def _tables(comparison: Comparison, console: Console) -> None:
+    name = columns.names(comparison)
+    scores = [columns.primary(comparison), *columns.other_metrics(comparison)]
+    state, money = columns.status(comparison), columns.money_and_time(comparison)
+    costs = columns.quantities(comparison)
+    # Cost and speed stand beside the scores where they fit, because that is the trade to be judged.
+    if (
+        money
+        and _width([name, *state, *money, *(column for group in scores for column in group)], console) <= console.width
+    ):
+        scores.append(money)
+    elif money:
+        costs.insert(0, money)
+    _flow("Scores", name, [state, *scores] if state else scores, console)
+    _print_dim(columns.marked(comparison), console)
+    _print_dim(summary.detectable(comparison), console)
+    _flow("Errors by category", name, columns.errors(comparison), console)
+    _flow("Cost and speed", name, costs, console)
+    if columns.lower_bounds(comparison.arms):
+        _print_dim("≥: a part of the sum is unknown, so the true cost is at least this.", console)
+    _flow("Limits", name, columns.limits(comparison), console)
+
+
+def _flow(heading: str, name: Column, groups: Sequence[Group], console: Console) -> None:
+    """One table if it fits, else several that each begin with the arms."""
+    if not groups:
+        return
+    for number, table in enumerate(pack(name, groups, console)):
+        _print_table(heading if number == 0 else f"{heading}, continued", table, console)
+
+
+def pack(name: Column, groups: Sequence[Group], console: Console) -> list[list[Column]]:
+    """Groups of columns in order, on as few tables as the width asks for; a group is split only when it alone is too
+    wide."""
+    tables: list[list[Column]] = [[name]]
+    for group in groups:
+        if _width([*tables[-1], *group], console) <= console.width:
+            tables[-1] += group
+            continue
+        parts = [group] if _width([name, *group], console) <= console.width else [[column] for column in group]
+        for part in parts:
+            if len(tables[-1]) > 1 and _width([*tables[-1], *part], console) > console.width:
+                tables.append([name])
+            tables[-1] += part
+    return [table for table in tables if len(table) > 1]
+
+
+def _width(table: Sequence[Column], console: Console) -> int:
+    return sum(_column_width(column, console) for column in table) + _GAP * (len(table) - 1)
+
+
+def _column_width(column: Column, console: Console) -> int:
+    from rich.cells import cell_len
+
+    widest = max(cell_len(line) for cell in (column.header, *column.cells) for line in cell.split("\n"))
+    return min(widest, _longest_name(console)) if column.left else widest
+
+
+def _longest_name(console: Console) -> int:
+    """Longer names fold over several lines; they are never cut."""
+    return max(16, console.width // 4) if console.is_terminal else max(40, console.width // 3)
+
+
+def _print_table(heading: str, table: Sequence[Column], console: Console) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, _GAP, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
+    for column in table:
+        grid.add_column(
+            Text(column.header),
+            justify="left" if column.left else "right",
+            overflow="fold",
+            no_wrap=not column.left,
+            width=min(_column_width(column, console), console.width),
+            vertical="top",
+        )
+    for row in range(len(table[0].cells)):
+        cells = [Text(column.cells[row], style="bold" if row in column.strong else "") for column in table]
+        grid.add_row(*cells)
+    console.print()
+    console.print(Text(heading, style="bold underline"))
+    console.print(grid)
+
+
+def _lists(comparison: Comparison, console: Console) -> None:
+    _, steps = summary.reasons(comparison)
+    _bullets("How this was decided", steps, console)
+    _bullets("What would change it", comparison.verdict.would_flip, console)
+    _bullets("What the data suggest", comparison.advice, console)
+    _bullets("Take care", summary.warnings(comparison), console, style="yellow")
+
+
+def _bullets(heading: str, lines: Sequence[str], console: Console, style: str = "") -> None:
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.report.text import one_line
+
+    if not lines:
+        return
+    console.print()
+    console.print(Text(heading, style=f"bold {style}".strip()))
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    for line in lines[: summary.MOST_LINES]:
+        grid.add_row(Text("-"), Text(one_line(line), overflow="fold"))
+    if len(lines) > summary.MOST_LINES:
+        grid.add_row("", Text(f"and {len(lines) - summary.MOST_LINES} more: see --json", style="dim"))
+    console.print(Padding(grid, (0, 0, 0, 1)))
+
+
+def _foot(comparison: Comparison, console: Console) -> None:
+    from rich.text import Text
+
+    console.print()
+    _print_dim(" · ".join(summary.provenance(comparison)), console)
+    for command, meaning in summary.commands(comparison):
+        # A command is copied: it must not be broken over lines by us.
+        console.print(Text("  ") + Text(command, style="cyan") + Text(f"  {meaning}", style="dim"), soft_wrap=True)
+
+
+def _print_dim(line: str, console: Console) -> None:
+    from rich.text import Text
+
+    if line:
+        console.print(Text(line, style="dim", overflow="fold"))
