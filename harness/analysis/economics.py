@@ -191,6 +191,8 @@ def _phase(books: Books, phase: str, prices: Prices, prefix: str = "") -> Amount
 
 def _search(books: Books, prices: Prices) -> Amount:
     """Candidates of a sweep: rows of prepare or train whose quantity starts with "search_"."""
+    if not books.trials:
+        return UNKNOWN
     phases = sorted({e.phase for t in books.trials for e in t.ledger if e.quantity.startswith("search_")})
     return total(*(_phase(books, phase, prices, "search_") for phase in phases)) if phases else NOTHING
 

@@ -12,11 +12,15 @@ The last one takes the cluster-robust variance V of the mean, turns it into the 
 items that would give the same variance, n* = p(1-p)/V, and puts n* into Wilson's interval with a t quantile of
 (clusters - 1) degrees of freedom. Sources: Wilson (1927), JASA 22:209; Korn & Graubard (1998), Survey Methodology
 24:193 (effective sample size); Dean & Pagano (2015), J. Surv. Stat. Methodol. 3:484 (Wilson does best among those).
-For right/wrong items without groups and with one seed it *is* Wilson's interval.
+For right/wrong items without groups and with one seed it *is* Wilson's interval, whose coverage, like that of every
+interval for one share, swings with the true rate: computed exactly, 92.3 % at 25 items and a rate of 0.3, 96.7 % at
+0.1, 93.6 % and more at 100 items.
 
 Seeds and items are crossed. With five seeds or more the variance is the two-way one of Cameron, Gelbach & Miller
 (2011), JBES 29:238 - items plus seeds minus the cell part that both contain - with Satterthwaite's degrees of freedom.
-With fewer, a variance of seeds is too uncertain to be used: the interval is for these seeds, and their spread is shown.
+With five or ten seeds it covered 92.4 to 96.0 % where the percentile pigeonhole bootstrap, which resamples seeds and
+items too, covered 80.0 to 98.7 % (500 and 150 experiments). With fewer than five a variance of seeds is too uncertain
+to be used: the interval is for these seeds, and their spread is shown.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 The resampled aggregates give the variance and its correlation between arms; intervals are then built from it as for
 means. A standard error needs a few hundred resamples where percentiles need thousands (Efron & Tibshirani 1993, An
-Introduction to the Bootstrap, 6.4), and the result keeps its small-sample corrections.
+Introduction to the Bootstrap, 6.4), and the result keeps its small-sample corrections. In simulation (macro-F1, 200
+experiments each) it covers 93.5 to 97.5 % with 3 labels on 50 to 400 items and with 12 labels on 100 or more; with 12
+labels on 50 items, four of each, 90.0 % at the worst.
 
 Records that hold "gold" and "predicted" need no call per resample: a resample is a table of counts of the distinct
 pairs, and macro-F1 follows from it for all resamples at once. That path is taken only after it gave exactly what the

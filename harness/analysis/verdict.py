@@ -211,7 +211,8 @@ def _tie_flips(case: Case, within: tuple[str, ...], order: Cheapest) -> list[str
         found = break_even(chosen, rival, case.costs, case.decision)
         if found is not None:
             side = "Above" if found.above == rival else "Below"
-            band = f" (band {_count(found.low)} to {_count(found.high)})" if found.low is not None else ""
+            spread = found.low is not None and (found.high is None or found.high > found.low * 1.001)
+            band = f" (band {_count(found.low)} to {_count(found.high)})" if spread else ""
             flips.append(f"{side} {_count(found.requests_per_month)} requests a month{band} {rival} would be cheaper.")
         rate = _refresh_flip(case, chosen, rival)
         if rate is not None:
@@ -252,7 +253,12 @@ def _open(case: Case, within: tuple[str, ...], reasons: list[str]) -> Verdict:
         reasons.append(
             f"Seeds contribute {shares[0]:.0%} of the uncertainty of that lead: more seeds help more than items."
         )
-    flips = [f"A margin of {max(-case.standing.lowest(leader), 0.0):.3f} or more would make {leader} a safe choice."]
+    lowest = case.standing.lowest(leader)
+    flips = []
+    if lowest > 0:
+        flips.append(f"With a margin below {lowest:.3f} {leader} would win.")
+    elif leader not in within and math.isfinite(lowest):
+        flips.append(f"With a margin of {-lowest:.3f} or more {leader} would be a safe choice.")
     field_name, _ = deciding_cost(list(case.costs.values()))
     if field_name:
         flips.append("Until it is settled, cost may decide: see the arms' costs.")

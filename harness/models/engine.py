@@ -43,7 +43,7 @@ class Engine:
     @contextmanager
     def variant(self, deltas: Sequence[Delta]) -> Iterator[Variant]:
         """The model with an adaptation's deltas applied, in order; the base again afterwards."""
-        from harness.models.deltas import applied
+        from harness.training.deltas import applied
 
         with applied(self.loaded.model, [(delta.kind, self.artifacts / delta.path) for delta in deltas]) as variant:
             yield variant

@@ -6,7 +6,7 @@ is kept between calls: key-values live in the plan's store and in its prefix.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,18 +82,34 @@ class RowStore:
 
 
 @dataclass
+class Span:
+    """One tree among the tokens [first, end) of a flat batch: its first `causal` tokens see what stands before them in
+    the span, the others what `mask` [1, 1, size - causal, size] (additive, 0 or -inf) lets through."""
+
+    first: int
+    end: int
+    causal: int
+    mask: Tensor | None = None
+
+
+@dataclass
 class AttentionPlan:
     """What the tokens of one forward [rows, n] may see: the whole prefix, and of their own row
 
     - tokens [0, causal): themselves and what stands before them;
     - tokens [causal, n): what `mask` [rows, 1, n - causal, columns] (additive, 0 or -inf) lets through.
+
+    With `spans` the batch is one row without padding, and the spans say what its tokens see.
     """
 
-    causal: int
+    causal: int = 0
     mask: Tensor | None = None
     prefix: KeyValues | None = None
     store: RowStore | None = None
+    spans: Sequence[Span] = ()
+    # Made by the first layer of a forward for the others: the joined mask; the spans' token indices, padded.
     joined_mask: Tensor | None = None
+    padded: Tensor | None = None
 
 
 @contextmanager
@@ -132,8 +148,17 @@ def plan_attention(
         key, value = plan.store.put(layer, key, value)
     prefix = plan.prefix if plan.prefix is not None and plan.prefix.length else None
     if not _has_lse(query, value):
-        return _joined(plan, prefix, layer, (query, key, value), scaling).transpose(1, 2), None
-    local, local_lse = _local(plan, query, key, value, scaling)
+        joined = _joined_spans if plan.spans else _joined
+        return joined(plan, prefix, layer, (query, key, value), scaling).transpose(1, 2), None
+    if plan.spans:
+        parts = [
+            _local(span, *(tensor[:, :, span.first : span.end] for tensor in (query, key, value)), scaling)
+            for span in plan.spans
+        ]
+        local = torch.cat([out.transpose(1, 2) for out, _ in parts], dim=1).transpose(1, 2)
+        local_lse = torch.cat([lse for _, lse in parts], dim=2)
+    else:
+        local, local_lse = _local(plan, query, key, value, scaling)
     if prefix is None:
         return local.transpose(1, 2), None
     rows, heads, n, size = query.shape
@@ -172,7 +197,7 @@ def _flash(
 
 
 def _local(
-    plan: AttentionPlan, query: Tensor, key: Tensor, value: Tensor, scale: float | None
+    plan: AttentionPlan | Span, query: Tensor, key: Tensor, value: Tensor, scale: float | None
 ) -> tuple[Tensor, Tensor]:
     cut, n = plan.causal, query.shape[2]
     if cut == 0:
@@ -203,11 +228,43 @@ def _joined(
         key = key.repeat_interleave(heads // key.shape[1], dim=1)
         value = value.repeat_interleave(heads // value.shape[1], dim=1)
     attend = torch.nn.functional.scaled_dot_product_attention
-    if prefix is None and plan.causal == n == key.shape[2]:
+    if prefix is None and plan.causal == n == key.shape[2] and plan.joined_mask is None:
         return attend(query, key, value, is_causal=True, scale=scale)
     if plan.joined_mask is None:
         plan.joined_mask = _joined_mask(plan, query, key.shape[2], prefix.length if prefix else 0)
     return attend(query, key, value, attn_mask=plan.joined_mask, scale=scale)
+
+
+def _joined_spans(
+    plan: AttentionPlan,
+    prefix: KeyValues | None,
+    layer: int,
+    tensors: tuple[Tensor, Tensor, Tensor],
+    scale: float | None,
+) -> Tensor:
+    """Spans laid out as padded rows, attended as such, and laid flat again."""
+    device = tensors[0].device
+    width = max(span.end - span.first for span in plan.spans)
+    sizes = torch.tensor([span.end - span.first for span in plan.spans], device=device)
+    real = torch.arange(width, device=device) < sizes[:, None]
+    if plan.padded is None:
+        starts = torch.tensor([span.first for span in plan.spans], device=device)
+        plan.padded = torch.where(real, starts[:, None] + torch.arange(width, device=device), 0)
+        before = prefix.length if prefix is not None else 0
+        mask = tensors[0].new_zeros(len(plan.spans), 1, width, before + width)
+        mask[:, :, :, before:] = float("-inf")
+        for row, span in enumerate(plan.spans):
+            size = span.end - span.first
+            own = mask[row, 0, :size, before : before + size]
+            own.triu_(1)
+            if span.mask is not None:
+                own[span.causal :] = span.mask[0, 0]
+        mask[:, :, range(width), range(before, before + width)] = 0.0  # padding sees itself, not nothing
+        plan.joined_mask = mask
+    index = plan.padded
+    rows = tuple(tensor[0].transpose(0, 1)[index].transpose(1, 2) for tensor in tensors)
+    out = _joined(plan, prefix, layer, (rows[0], rows[1], rows[2]), scale)
+    return out.transpose(1, 2)[real][None].transpose(1, 2)
 
 
 def _joined_mask(plan: AttentionPlan, query: Tensor, columns: int, before: int) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -58,7 +59,7 @@ def generate(
         token_budget = CUDA_TOKEN_BUDGET if opened.device.type == "cuda" else TOKEN_BUDGET
     lengths = [len(prompt) - shared + request.max_new_tokens for prompt, request in zip(prompts, requests, strict=True)]
     results: list[Generation | None] = [None] * len(requests)
-    with opened.running():
+    with opened.running(), nullcontext() if plain else tree_attention(opened.model):
         stepper: _Stepper = _Plain(opened) if plain else _Batched(opened, prompts[0][:shared] if prompts else ())
         for batch in plan_batches(lengths, token_budget, max_rows):
             if skip is not None and skip(batch):
@@ -137,16 +138,15 @@ class _Batched:
         self._positions = (sizes + len(self._shared)).to(device)
         self._store = store = RowStore(width + new_tokens, 0, size=len(prompts))
         last = []
-        with tree_attention(self._opened.model):
-            prefix = self._shared_key_values()
-            rows = max(1, self._prefill // width)
-            positions = (torch.arange(width) + len(self._shared)).to(device)
-            for first in range(0, len(prompts), rows):
-                part = ids[first : first + rows].to(device)
-                store.first_row, store.rows = first, len(part)
-                plan = AttentionPlan(causal=width, prefix=prefix, store=store)
-                hidden = self._opened.hidden(part, positions.expand(len(part), -1), plan)
-                last.append(hidden[torch.arange(len(part)), sizes[first : first + rows] - 1])
+        prefix = self._shared_key_values()
+        rows = max(1, self._prefill // width)
+        positions = (torch.arange(width) + len(self._shared)).to(device)
+        for first in range(0, len(prompts), rows):
+            part = ids[first : first + rows].to(device)
+            store.first_row, store.rows = first, len(part)
+            plan = AttentionPlan(causal=width, prefix=prefix, store=store)
+            hidden = self._opened.hidden(part, positions.expand(len(part), -1), plan)
+            last.append(hidden[torch.arange(len(part)), sizes[first : first + rows] - 1])
         store.advance(width)
         store.first_row, store.rows = 0, len(prompts)
         logits: Tensor = self._opened.head(torch.cat(last))
@@ -158,8 +158,7 @@ class _Batched:
         mask = self._mask[:rows, :, :, : store.columns + 1]
         plan = AttentionPlan(causal=0, mask=mask, prefix=self._prefix, store=store)
         ids = torch.tensor(tokens, device=opened.device)[:, None]
-        with tree_attention(opened.model):
-            hidden = opened.hidden(ids, self._positions[:rows, None], plan)
+        hidden = opened.hidden(ids, self._positions[:rows, None], plan)
         store.advance(1)
         self._positions += 1
         logits: Tensor = opened.head(hidden[:, 0])

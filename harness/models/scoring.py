@@ -17,7 +17,7 @@ from torch import Tensor
 
 from harness.exceptions import ModelError
 from harness.models.batching import plan_batches
-from harness.models.engine_attention import AttentionPlan, KeyValues, RowStore, tree_attention
+from harness.models.engine_attention import AttentionPlan, KeyValues, RowStore, Span, tree_attention
 from harness.models.engine_model import OpenModel
 from harness.models.prefix_tree import Limits, PrefixTree, Read, Row
 from harness.models.requests import ContinuationScore, ScoreRequest
@@ -27,7 +27,7 @@ TOKEN_BUDGET = 1024  # more does not make a processor faster, and fits its cache
 CUDA_TOKEN_BUDGET = 16384
 MAX_ROWS = 256
 _HEAD_ROWS = 128  # positions that go through the vocabulary head at a time
-_CAUSAL_FROM = 256  # shorter chains are as fast under the mask
+_CAUSAL_FROM = 256
 
 Progress = Callable[[int, int], None]
 
@@ -189,42 +189,45 @@ def _score_tree(
             prefix = path[-1][1] if path else root
             if group.segment.tokens:
                 store = RowStore(len(group.segment.tokens), 1)
-                _run([group.segment], opened, AttentionPlan(0, prefix=prefix, store=store), tally)
+                _run([group.segment], opened, AttentionPlan(prefix=prefix, store=store), tally)
                 store.advance(len(group.segment.tokens))
                 prefix = prefix.extended(store)
             path.append((number, prefix))
             for batch in plan_batches([len(row.tokens) for row in group.rows], token_budget, MAX_ROWS):
-                _run([group.rows[index] for index in batch], opened, AttentionPlan(0, prefix=prefix), tally)
+                _run([group.rows[index] for index in batch], opened, AttentionPlan(prefix=prefix), tally)
 
 
 def _run(rows: Sequence[Row], opened: OpenModel, plan: AttentionPlan, tally: _Tally) -> None:
-    """One forward over packed rows, padded on the right; their reads go to the tally."""
-    width = max(len(row.tokens) for row in rows)
-    if width:
-        ids = np.zeros((len(rows), width), dtype=np.int64)
-        positions = np.zeros((len(rows), width), dtype=np.int64)
-        for index, row in enumerate(rows):
-            ids[index, : len(row.tokens)] = row.tokens
-            positions[index, : len(row.tokens)] = row.depths
-        chain = min(row.chain for row in rows)
-        plan.causal = chain if chain >= _CAUSAL_FROM or chain == width else 0
-        if plan.causal < width:
-            plan.mask = _mask(rows, width, plan.causal, opened)
+    """One forward over packed rows, laid flat without padding; their reads go to the tally."""
+    ids: list[int] = []
+    depths: list[int] = []
+    spans, places, reads = [], [], []
+    for row in rows:
+        first, size = len(ids), len(row.tokens)
+        if not size:
+            continue
+        # Shorter chains are as fast under the mask.
+        causal = row.chain if row.chain >= _CAUSAL_FROM or row.chain == size else 0
+        mask = _mask(row, causal, opened) if causal < size else None
+        spans.append(Span(first, first + size, causal, mask))
+        places += [first + read.token for read in row.reads]
+        reads += row.reads
+        ids += row.tokens
+        depths += row.depths
+    if ids:
+        if plan.store is None:
+            plan.spans = spans
+        else:  # a kept prefix: one chain
+            plan.causal = len(ids)
         device = opened.device
-        hidden = opened.hidden(torch.from_numpy(ids).to(device), torch.from_numpy(positions).to(device), plan)
-        places = [index * width + read.token for index, row in enumerate(rows) for read in row.reads]
-        _read(opened, hidden.flatten(0, 1), places, [read for row in rows for read in row.reads], tally)
+        hidden = opened.hidden(torch.tensor([ids], device=device), torch.tensor([depths], device=device), plan)
+        _read(opened, hidden[0], places, reads, tally)
     tally.finish([sequence for row in rows for sequence in row.finished])
 
 
-def _mask(rows: Sequence[Row], width: int, causal: int, opened: OpenModel) -> Tensor:
-    """Additive mask [rows, 1, width - causal, width]; padding sees itself only."""
-    seen = np.zeros((len(rows), width, width), dtype=bool)
-    seen[:, np.arange(width), np.arange(width)] = True
-    for index, row in enumerate(rows):
-        size = len(row.tokens)
-        seen[index, :size, :size] = row.mask()
-    closed = torch.from_numpy(~seen[:, None, causal:]).to(opened.device)
+def _mask(row: Row, causal: int, opened: OpenModel) -> Tensor:
+    """Additive mask [1, 1, size - causal, size] of a row's tokens from `causal` on."""
+    closed = torch.from_numpy(~row.mask()[None, None, causal:]).to(opened.device)
     return torch.zeros(closed.shape, dtype=opened.dtype, device=opened.device).masked_fill_(closed, -math.inf)
 
 

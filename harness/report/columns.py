@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from harness import taxonomy
-from harness.analysis.result import ArmCost, ArmResult, Comparison, Interval
+from harness.analysis.result import ArmCost, Comparison, Interval
 from harness.report import text
 
 CHOSEN, BEST = "★", "▲"
@@ -14,19 +14,21 @@ CHOSEN, BEST = "★", "▲"
 
 @dataclass(frozen=True)
 class Column:
-    """One column: a header of one or more lines, a cell for each arm. `strong` are rows to stand out."""
+    """One column: a header of one or more lines, a cell for each arm. `strong` are rows to stand out; `rank` is the
+    claim to a place beside the scores, lowest first."""
 
     header: str
     cells: tuple[str, ...]
     left: bool = False
     strong: frozenset[int] = field(default_factory=frozenset)
+    rank: int = 0
 
     @property
     def empty(self) -> bool:
         return all(cell in (text.UNKNOWN, "", "0") for cell in self.cells)
 
 
-Group = list[Column]  # columns that belong together and move to another table together
+Group = list[Column]
 
 
 def two_lines(name: str) -> str:
@@ -63,7 +65,7 @@ def primary(comparison: Comparison) -> Group:
     leader = frozenset(place for place, arm in enumerate(arms) if arm.name == comparison.verdict.leader)
     found = [
         Column(two_lines(name), tuple(text.score(value.value) for value in values), strong=leader),
-        Column("95 %\ninterval", tuple(text.interval(value.low, value.high) for value in values)),
+        Column("95 %\ninterval", tuple(text.interval(value.low, value.high, digits=2) for value in values)),
     ]
     changes, probabilities = [], []
     for arm in arms:
@@ -77,63 +79,66 @@ def primary(comparison: Comparison) -> Group:
     return [found[0], *(column for column in found[1:] if not column.empty)]
 
 
-def other_metrics(comparison: Comparison) -> list[Group]:
-    """One column for each further metric, then retrieval and the spread over seeds."""
-    order = dict.fromkeys(name for arm in comparison.arms for name in arm.metrics)
-    groups = []
-    for name in order:
+def other_metrics(comparison: Comparison) -> Group:
+    """One column for each further metric; then retrieval, the spread over seeds, and items where some are missing."""
+    arms = comparison.arms
+    found = []
+    for name in dict.fromkeys(name for arm in arms for name in arm.metrics):
         if name != comparison.primary_metric:
-            values = [arm.metrics.get(name, Interval(None)).value for arm in comparison.arms]
-            groups.append([Column(two_lines(name), tuple(text.score(value) for value in values))])
-    recall = tuple(text.score(arm.retrieval_recall.value if arm.retrieval_recall else None) for arm in comparison.arms)
+            values = [arm.metrics.get(name, Interval(None)).value for arm in arms]
+            found.append(Column(two_lines(name), tuple(text.score(value) for value in values)))
+    recall = tuple(text.score(arm.retrieval_recall.value if arm.retrieval_recall else None) for arm in arms)
     spread = tuple(
         f"{text.score(arm.seed_spread[0])} to {text.score(arm.seed_spread[1])}" if arm.seed_spread else text.UNKNOWN
-        for arm in comparison.arms
+        for arm in arms
     )
-    groups += [[Column("retrieval\nrecall", recall)], [Column("over\nseeds", spread)]]
-    return [group for group in groups if not group[0].empty]
+    found += [Column("retrieval\nrecall", recall), Column("over\nseeds", spread)]
+    if len({arm.n for arm in arms}) > 1 or any((arm.coverage or 1.0) < 1 for arm in arms):
+        found.append(Column("items", tuple(f"{arm.n:,}" for arm in arms)))
+        covered = tuple(text.UNKNOWN if arm.coverage is None else f"{arm.coverage:.1%}" for arm in arms)
+        found.append(Column("cover-\nage", covered))
+    return [column for column in found if not column.empty]
 
 
-def money_and_time(comparison: Comparison) -> Group:
-    """What an arm costs to serve and to make, and how fast it answers."""
+def trade(comparison: Comparison) -> Group:
+    """What an arm costs to serve and to make, and how fast it answers: what scores are weighed against."""
     arms = comparison.arms
+    requests = _money("$ / 1,000\nrequests", "usd_per_1k_requests", comparison)
+    if requests.empty:  # no price was given: the time of a batch run is what is known
+        requests = _cost("time / 1,000\nrequests", lambda cost: text.seconds(cost.seconds_per_1k_requests), comparison)
+    median, slow = (tuple(text.seconds(arm.latency_s.get(key)) for arm in arms) for key in ("p50", "p95"))
     columns = [
-        _money("$ / 1,000\nrequests", "usd_per_1k_requests", comparison),
-        _money("prepare\n$", "prepare_usd", comparison),
-        _money("training\n$", "train_usd", comparison),
-        _cost("training\ntime", lambda cost: _spent(cost.train_wall_s), comparison),
-        Column("latency\np50", tuple(text.seconds(arm.latency_s.get("p50")) for arm in arms)),
-        Column("latency\np95", tuple(text.seconds(arm.latency_s.get("p95")) for arm in arms)),
+        requests,
+        replace(_money("training\n$", "train_usd", comparison), rank=3),
+        replace(_cost("training\ntime", lambda cost: _spent(cost.train_wall_s), comparison), rank=2),
+        Column("latency\np50", median, rank=4),
+        Column("latency\np95", slow, rank=1),
     ]
-    if columns[0].empty:  # no price was given: the time of a batch run is what is known
-        columns[0] = _cost(
-            "time / 1,000\nrequests", lambda cost: text.seconds(cost.seconds_per_1k_requests), comparison
-        )
     return [column for column in columns if not column.empty]
 
 
-def quantities(comparison: Comparison) -> list[Group]:
-    """Tokens, memory, sizes, training loss, money over time: one column each."""
+def quantities(comparison: Comparison) -> Group:
+    """Tokens, memory, sizes, training loss, money over time."""
     loss = tuple(f"{arm.loss[0]:.2f} → {arm.loss[1]:.2f}" if arm.loss else text.UNKNOWN for arm in comparison.arms)
     columns = [
         _cost("tokens in\n/ request", lambda cost: _tokens(cost.tokens_in_per_request), comparison),
         _cost("tokens out\n/ request", lambda cost: _tokens(cost.tokens_out_per_request), comparison),
-        _cost("prepare\ntime", lambda cost: _spent(cost.prepare_wall_s), comparison),
-        _cost("predict\ntime", lambda cost: text.seconds(cost.predict_wall_s), comparison),
         _cost("trained\ntokens", lambda cost: _amount(cost.trained_tokens), comparison),
         _cost("trainable\nparameters", lambda cost: _amount(cost.trainable_parameters), comparison),
         Column("training loss\nfirst → last", loss),
         _cost("peak\nmemory", lambda cost: text.size(cost.peak_memory_bytes), comparison),
         _cost("size of\nartifact", lambda cost: text.size(cost.artifact_bytes), comparison),
+        _cost("prepare\ntime", lambda cost: _spent(cost.prepare_wall_s), comparison),
+        _money("prepare\n$", "prepare_usd", comparison),
         _money("search\n$", "search_usd", comparison),
         _money("$ / month", "usd_per_month", comparison),
         _money("$ over\nhorizon", "usd_over_horizon", comparison),
         _money("$ of errors\n/ 1,000", "usd_of_errors_per_1k", comparison),
     ]
-    return [[column] for column in columns if not column.empty]
+    return [column for column in columns if not column.empty]
 
 
-def errors(comparison: Comparison) -> list[Group]:
+def errors(comparison: Comparison) -> Group:
     """Counts by primary category: correct first, then the most frequent; a dot for none."""
     totals: dict[str, int] = {}
     for arm in comparison.arms:
@@ -149,20 +154,18 @@ def errors(comparison: Comparison) -> list[Group]:
             text.UNKNOWN if not arm.errors else str(arm.errors.get(category, 0) or "·") for arm in comparison.arms
         )
 
-    return [[Column(two_lines(category), cells(category))] for category in sorted(totals, key=key) if totals[category]]
+    return [Column(two_lines(category), cells(category)) for category in sorted(totals, key=key) if totals[category]]
 
 
-def limits(comparison: Comparison) -> list[Group]:
+def limits(comparison: Comparison) -> Group:
     """State of each limit by arm."""
     states = {(check.arm, check.limit): check.state for check in comparison.limits}
     kinds = dict.fromkeys((check.limit, check.maximum) for check in comparison.limits)
     return [
-        [
-            Column(
-                f"{text.one_line(limit)}\n≤ {maximum:g}",
-                tuple(states.get((arm.name, limit), text.UNKNOWN) for arm in comparison.arms),
-            )
-        ]
+        Column(
+            f"{text.one_line(limit)}\n≤ {maximum:g}",
+            tuple(states.get((arm.name, limit), text.UNKNOWN) for arm in comparison.arms),
+        )
         for limit, maximum in kinds
     ]
 
@@ -196,8 +199,8 @@ def _tokens(value: float | None) -> str:
     return text.count(value) if value >= 1000 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
-def marked(comparison: Comparison) -> str:
-    """The legend of the marks and of the change columns, for what occurs."""
+def legend(comparison: Comparison) -> list[str]:
+    """What the marks and the change columns mean, for those that occur."""
     verdict = comparison.verdict
     parts = [f"{CHOSEN} chosen"] if verdict.arm else []
     if verdict.leader and verdict.leader != verdict.arm:
@@ -205,9 +208,9 @@ def marked(comparison: Comparison) -> str:
     if any(arm.change for arm in comparison.arms):
         parts.append(f"change: against {text.one_line(comparison.baseline)} on the same items")
         parts.append("p: corrected for the number of arms (Holm)")
-    return " · ".join(parts)
+    return parts
 
 
-def lower_bounds(arms: Sequence[ArmResult]) -> bool:
+def lower_bounds(comparison: Comparison) -> bool:
     """Whether any "≥" is printed."""
-    return any(arm.cost.lower_bounds for arm in arms)
+    return any(arm.cost.lower_bounds for arm in comparison.arms)

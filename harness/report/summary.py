@@ -14,7 +14,7 @@ SHOWN_VERSIONS = ("adaptation-harness", "torch", "transformers", "peft")
 MOST_LINES = 8
 
 
-def title(comparison: Comparison) -> tuple[str, str]:
+def title(comparison: Comparison) -> tuple[str, list[str]]:
     """Name of the run, and what was compared on what."""
     run = comparison.run
     model, task = _mapping(run.get("model")), _mapping(run.get("task"))
@@ -28,7 +28,7 @@ def title(comparison: Comparison) -> tuple[str, str]:
         f"{items:,} test items" if isinstance(items, int) else "",
         f"{arms} {'arm' if arms == 1 else 'arms'}",
     ]
-    return text.one_line(run.get("name") or "comparison"), " · ".join(part for part in parts if part)
+    return text.one_line(run.get("name") or "comparison"), [part for part in parts if part]
 
 
 def headline(comparison: Comparison) -> str:
@@ -85,6 +85,17 @@ def warnings(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def break_evens(comparison: Comparison) -> list[str]:
+    """Where the chosen arm and another cost the same; all of them where none is chosen."""
+    chosen = comparison.verdict.arm
+    return [
+        f"Below {text.count(even.requests_per_month)} requests a month {text.one_line(even.below)} is cheaper, "
+        f"above it {text.one_line(even.above)}."
+        for even in comparison.break_even
+        if chosen is None or chosen in (even.below, even.above)
+    ]
+
+
 def detectable(comparison: Comparison) -> str:
     if comparison.detectable_difference is None:
         return ""
@@ -127,12 +138,8 @@ def _list(parts: list[str]) -> str:
 
 
 def _first_line(message: str | None) -> str:
-    lines = [line for line in safe_lines(message or "") if line]
+    lines = [line.strip() for line in text.safe(message or "").splitlines() if line.strip()]
     return lines[0] if lines else "no message"
-
-
-def safe_lines(message: str) -> list[str]:
-    return [line.strip() for line in text.safe(message).splitlines()]
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from harness.analysis.result import Comparison
 from harness.report import columns, summary
-from harness.report.columns import Column, Group
+from harness.report.columns import Column
+from harness.report.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_GAP = 2
+_GAP = 2  # spaces between columns; one of them is the box's own
 _COLOURS = {"win": "green", "tie": "cyan", "insufficient": "yellow"}
 
 
@@ -31,8 +32,7 @@ def _head(comparison: Comparison, console: Console) -> None:
     name, facts = summary.title(comparison)
     console.print()
     console.print(Text(name, style="bold"))
-    if facts:
-        console.print(Text(facts, style="dim"))
+    _print_parts(facts, console)
 
 
 def _verdict(comparison: Comparison, console: Console) -> None:
@@ -51,48 +51,39 @@ def _verdict(comparison: Comparison, console: Console) -> None:
 
 def _tables(comparison: Comparison, console: Console) -> None:
     name = columns.names(comparison)
-    scores = [columns.primary(comparison), *columns.other_metrics(comparison)]
-    state, money = columns.status(comparison), columns.money_and_time(comparison)
-    costs = columns.quantities(comparison)
-    # Cost and speed stand beside the scores where they fit, because that is the trade to be judged.
-    if (
-        money
-        and _width([name, *state, *money, *(column for group in scores for column in group)], console) <= console.width
-    ):
-        scores.append(money)
-    elif money:
-        costs.insert(0, money)
-    _flow("Scores", name, [state, *scores] if state else scores, console)
-    _print_dim(columns.marked(comparison), console)
+    others, trade = columns.other_metrics(comparison), columns.trade(comparison)
+    main = [*columns.status(comparison), *columns.primary(comparison)]
+    # Beside the deciding score stands what it is weighed against: cost and speed, then further metrics, as they fit.
+    beside: list[Column] = []
+    for column in (*sorted(trade, key=lambda column: column.rank), *others):
+        if _width([name, *main, *beside, column], console) <= console.width:
+            beside.append(column)
+    main += [column for column in (*others, *trade) if column in beside]
+    _flow("Scores", name, main, console)
+    _print_parts(columns.legend(comparison), console)
     _print_dim(summary.detectable(comparison), console)
+    _flow("Other scores", name, [column for column in others if column not in beside], console)
     _flow("Errors by category", name, columns.errors(comparison), console)
+    costs = [column for column in trade if column not in beside] + columns.quantities(comparison)
     _flow("Cost and speed", name, costs, console)
-    if columns.lower_bounds(comparison.arms):
+    if columns.lower_bounds(comparison):
         _print_dim("≥: a part of the sum is unknown, so the true cost is at least this.", console)
     _flow("Limits", name, columns.limits(comparison), console)
 
 
-def _flow(heading: str, name: Column, groups: Sequence[Group], console: Console) -> None:
+def _flow(heading: str, name: Column, wanted: Sequence[Column], console: Console) -> None:
     """One table if it fits, else several that each begin with the arms."""
-    if not groups:
-        return
-    for number, table in enumerate(pack(name, groups, console)):
+    for number, table in enumerate(pack(name, wanted, console)):
         _print_table(heading if number == 0 else f"{heading}, continued", table, console)
 
 
-def pack(name: Column, groups: Sequence[Group], console: Console) -> list[list[Column]]:
-    """Groups of columns in order, on as few tables as the width asks for; a group is split only when it alone is too
-    wide."""
+def pack(name: Column, wanted: Sequence[Column], console: Console) -> list[list[Column]]:
+    """Columns in order, on as few tables as the width asks for; each begins with `name`."""
     tables: list[list[Column]] = [[name]]
-    for group in groups:
-        if _width([*tables[-1], *group], console) <= console.width:
-            tables[-1] += group
-            continue
-        parts = [group] if _width([name, *group], console) <= console.width else [[column] for column in group]
-        for part in parts:
-            if len(tables[-1]) > 1 and _width([*tables[-1], *part], console) > console.width:
-                tables.append([name])
-            tables[-1] += part
+    for column in wanted:
+        if len(tables[-1]) > 1 and _width([*tables[-1], column], console) > console.width:
+            tables.append([name])
+        tables[-1].append(column)
     return [table for table in tables if len(table) > 1]
 
 
@@ -117,7 +108,7 @@ def _print_table(heading: str, table: Sequence[Column], console: Console) -> Non
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=box.SIMPLE_HEAD, padding=(0, _GAP, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
     for column in table:
         grid.add_column(
             Text(column.header),
@@ -139,37 +130,49 @@ def _lists(comparison: Comparison, console: Console) -> None:
     _, steps = summary.reasons(comparison)
     _bullets("How this was decided", steps, console)
     _bullets("What would change it", comparison.verdict.would_flip, console)
+    _bullets("Break-even", summary.break_evens(comparison), console)
     _bullets("What the data suggest", comparison.advice, console)
     _bullets("Take care", summary.warnings(comparison), console, style="yellow")
 
 
 def _bullets(heading: str, lines: Sequence[str], console: Console, style: str = "") -> None:
-    from rich.padding import Padding
-    from rich.table import Table
     from rich.text import Text
-
-    from harness.report.text import one_line
 
     if not lines:
         return
     console.print()
     console.print(Text(heading, style=f"bold {style}".strip()))
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    for line in lines[: summary.MOST_LINES]:
-        grid.add_row(Text("-"), Text(one_line(line), overflow="fold"))
+    shown = [one_line(line) for line in lines[: summary.MOST_LINES]]
     if len(lines) > summary.MOST_LINES:
-        grid.add_row("", Text(f"and {len(lines) - summary.MOST_LINES} more: see --json", style="dim"))
-    console.print(Padding(grid, (0, 0, 0, 1)))
+        shown.append(f"and {len(lines) - summary.MOST_LINES} more: see --json")
+    for line in shown:
+        for number, part in enumerate(Text(line).wrap(console, max(20, console.width - 3))):
+            part.rstrip()
+            console.print(Text(" - " if number == 0 else "   ") + part)
 
 
 def _foot(comparison: Comparison, console: Console) -> None:
     from rich.text import Text
 
     console.print()
-    _print_dim(" · ".join(summary.provenance(comparison)), console)
+    _print_parts(summary.provenance(comparison), console)
     for command, meaning in summary.commands(comparison):
         # A command is copied: it must not be broken over lines by us.
         console.print(Text("  ") + Text(command, style="cyan") + Text(f"  {meaning}", style="dim"), soft_wrap=True)
+
+
+def _print_parts(parts: Sequence[str], console: Console) -> None:
+    """Short facts side by side; a line breaks between them, not inside one."""
+    from rich.cells import cell_len
+
+    line = ""
+    for part in parts:
+        if line and cell_len(f"{line} · {part}") > console.width:
+            _print_dim(line, console)
+            line = part
+        else:
+            line = f"{line} · {part}" if line else part
+    _print_dim(line, console)
 
 
 def _print_dim(line: str, console: Console) -> None:

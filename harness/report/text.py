@@ -33,11 +33,11 @@ def _usable(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def score(value: float | None, *, signed: bool = False) -> str:
-    """A metric's value: three decimals, fewer for large numbers."""
+def score(value: float | None, *, signed: bool = False, digits: int = 3) -> str:
+    """A metric's value: `digits` decimals, fewer for large numbers."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
-    digits = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
+    digits = digits if abs(value) < 10 else min(digits, 2) if abs(value) < 100 else 1
     text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
     return text.replace("-", "−")
 
@@ -93,14 +93,19 @@ def usd(value: float | None, *, at_least: bool = False) -> str:
         return UNKNOWN
     if value >= 1000:
         text = f"${value:,.0f}"
-    elif value >= 1 or value == 0:
-        text = f"${value:.2f}" if value else "$0"
+    elif value >= 1:
+        text = f"${value:.2f}"
+    elif value <= 0:
+        text = "$0" if value == 0 else f"−{usd(-value)}"
+    elif value >= 0.00005:  # two significant digits, and never fewer than two decimals
+        text = f"${value:.{max(2, 1 - math.floor(math.log10(value)))}f}"
     else:
-        # Two significant digits, and never fewer than two decimals.
-        text = f"${value:.{max(2, 1 - math.floor(math.log10(abs(value))))}f}" if abs(value) >= 1e-7 else f"${value:.0e}"
+        text = f"${value:.0e}" if at_least else "<$0.0001"
     return f"≥ {text}" if at_least else text
 
 
-def interval(low: float | None, high: float | None) -> str:
+def interval(low: float | None, high: float | None, *, digits: int = 3) -> str:
     """[0.761, 0.880]; empty when neither end is known."""
-    return f"[{score(low)}, {score(high)}]" if _usable(low) or _usable(high) else ""
+    if not _usable(low) and not _usable(high):
+        return ""
+    return f"[{score(low, digits=digits)}, {score(high, digits=digits)}]"

@@ -65,8 +65,9 @@ class AdaptContext:
         return result
 
     def fit(self, start: Adaptation, method: Any, settings: Any) -> Adaptation:
-        from harness.models.deltas import applied, trainable_for
+        from harness.training.deltas import applied, save_delta
         from harness.training.loop import fit
+        from harness.training.trainable import trainable_for
 
         train, validation = self.sequences(start, self.train), self.sequences(start, self.validation)
         if not train:

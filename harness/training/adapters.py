@@ -114,16 +114,16 @@ def _spell_out_targets(wrapper: PeftModel, config: PeftConfig) -> None:
         return
     model = wrapper.get_base_model()
     output = model.get_output_embeddings()
-    names, inside = set(), []
+    names: set[str] = set()
+    inside: list[str] = []
     for name, module in model.named_modules():
         if any(name.startswith(outer) for outer in inside):
             continue
         if isinstance(module, BaseTunerLayer):
             inside.append(f"{name}.")
             module = module.get_base_layer()
-        if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D":
-            if module is not output:
-                names.add(name)
+        if (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D") and module is not output:
+            names.add(name)
     config.target_modules = names
 
 

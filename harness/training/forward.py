@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.exceptions import HarnessError
 from harness.models.requests import TrainSequence
 from harness.training import packing
+from harness.training.fast import fast_layers
 from harness.training.head import head_loss
 from harness.training.trainable import Trainable
 
@@ -41,16 +42,19 @@ class Forward:
     @contextmanager
     def running(self, sample: Sequence[TrainSequence]) -> Iterator[Forward]:
         """Packs where the model can: it takes part in transformers' attention interface, and on `sample` the packed
-        loss equals the plain one."""
+        loss equals the plain one. Lean layers run inside."""
         before = self.model.config._attn_implementation
         self.packed = False
+        stack = ExitStack()
         try:
             self.why_plain = self._try_packed(sample)
             self.packed = not self.why_plain
             if not self.packed:
                 self.model.set_attn_implementation(before)
+            stack.enter_context(fast_layers(self.model))
             yield self
         finally:
+            stack.close()
             self.packed = False
             self.model.set_attn_implementation(before)
 

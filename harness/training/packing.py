@@ -7,7 +7,7 @@ with; every tail sees the prefix and itself. The results are those of separate r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from harness.models.requests import TrainSequence
 
 IMPLEMENTATION = "harness_packed"
 LAYOUT = "harness_layout"
+LIKE = 0.6  # share of a group's longest tail that its others reach
 WORTH_SHARING = 64  # tokens saved, below which a shared prefix costs more than it saves
 
 # Some models ask these of their attention; we compute none of them, so such a model trains on plain rows.
@@ -27,30 +28,86 @@ _UNSUPPORTED = ("softcap", "s_aux", "sinks", "position_bias", "sliding_window")
 
 
 @dataclass(frozen=True)
+class Group:
+    """Tails of like length, padded to the longest: `rows` of `length` queries that see `keys` keys (prefix first).
+
+    `tokens` [rows * length] and `seen` [rows * keys]: which token of the packed row stands at each place; padding
+    repeats some token. `padding`: places of `tokens` that hold none. `mask` [length, keys]: 0, or -inf for the future.
+    """
+
+    rows: int
+    length: int
+    keys: int
+    tokens: Tensor
+    seen: Tensor
+    padding: Tensor
+    mask: Tensor
+
+
+@dataclass
 class Layout:
-    """Where the sequences lie. `prefix`: positions of the prefix, root included. `lengths`: tokens of each tail.
-    `gather` [rows * longest]: token of each place of the padded tails, counted from the prefix's end, or None when the
-    tails are equally long. `scatter` [tail tokens]: the padded place of each tail token."""
+    """Where the sequences lie. `prefix`: positions of the prefix, root included. `places` [tokens]: where each token
+    stands among the groups' places, laid end to end. Index tensors for a model's numbers of heads are made once."""
 
     prefix: int
-    lengths: tuple[int, ...]
-    gather: Tensor | None = None
-    scatter: Tensor | None = None
-    padding: Tensor | None = None  # places of the padded tails that hold no token
+    groups: tuple[Group, ...]
+    places: Tensor
+    _heads: dict[tuple[int, int], HeadIndex] = field(default_factory=dict)
 
-    @property
-    def longest(self) -> int:
-        return max(self.lengths)
+    def for_heads(self, heads: int, kv_heads: int) -> HeadIndex:
+        key = (heads, kv_heads)
+        if key not in self._heads:
+            self._heads[key] = HeadIndex.make(self, heads, kv_heads)
+        return self._heads[key]
 
-    def padded(self, tokens: Tensor) -> Tensor:
-        """[tail tokens, heads, size] as [rows, heads, longest, size]; padding repeats some token."""
-        rows = tokens if self.gather is None else tokens.index_select(0, self.gather)
-        return rows.view(len(self.lengths), self.longest, *tokens.shape[1:]).transpose(1, 2)
 
-    def unpadded(self, rows: Tensor) -> Tensor:
-        """[rows, heads, longest, ...] as [tail tokens, heads, ...]."""
-        tokens = rows.transpose(1, 2).flatten(0, 1)
-        return tokens if self.scatter is None else tokens.index_select(0, self.scatter)
+@dataclass(frozen=True)
+class HeadIndex:
+    """The layout's gathers for tensors seen as rows [tokens * heads, size]. Per group: `queries` [rows * key-value
+    heads * heads each * length], `keys` [rows * key-value heads * keys], `padding` of the queries, `masks` for heads
+    that share keys. `back` [tokens * heads] and `back_keys` [own tokens * key-value heads] undo them for all groups."""
+
+    queries: tuple[Tensor, ...]
+    keys: tuple[Tensor, ...]
+    padding: tuple[Tensor, ...]
+    masks: tuple[Tensor, ...]
+    back: Tensor
+    back_keys: Tensor
+
+    @classmethod
+    def make(cls, layout: Layout, heads: int, kv_heads: int) -> HeadIndex:
+        each = heads // kv_heads
+        head = torch.arange(heads).view(1, kv_heads, each, 1)
+        kv_head = torch.arange(kv_heads).view(1, kv_heads, 1)
+        queries, keys, padding, masks, back, back_keys = [], [], [], [], [], []
+        start = start_keys = 0
+        for group in layout.groups:
+            tokens = group.tokens.view(group.rows, 1, 1, group.length)
+            queries.append((tokens * heads + head).flatten())
+            keys.append((group.seen.view(group.rows, 1, group.keys) * kv_heads + kv_head).flatten())
+            hole = torch.zeros(group.rows * group.length, dtype=torch.bool)
+            hole[group.padding] = True
+            hole = hole.view(group.rows, 1, 1, group.length).expand(-1, kv_heads, each, -1)
+            padding.append(hole.flatten().nonzero().flatten())
+            masks.append(group.mask.repeat(each, 1))
+            # Where place (row, column) of this group lies in the gathered rows, for every head.
+            row = torch.arange(group.rows).view(-1, 1, 1)
+            column = torch.arange(group.length).view(1, -1, 1)
+            place = (row * heads + torch.arange(heads)) * group.length + column
+            back.append((start + place).view(-1, heads))
+            own = group.keys - group.length + column
+            place = (row * kv_heads + torch.arange(kv_heads)) * group.keys + own
+            back_keys.append((start_keys + place).view(-1, kv_heads))
+            start += group.rows * heads * group.length
+            start_keys += group.rows * kv_heads * group.keys
+        return cls(
+            tuple(queries),
+            tuple(keys),
+            tuple(padding),
+            tuple(masks),
+            torch.cat(back)[layout.places].flatten(),
+            torch.cat(back_keys)[layout.places].flatten(),
+        )
 
 
 @dataclass(frozen=True)
@@ -65,7 +122,7 @@ class Packed:
     layout: Layout
 
 
-def shared_prefix(rows: Sequence[Sequence[int]]) -> int:
+def shared_prefix(rows: Sequence[tuple[int, ...]]) -> int:
     """Tokens that all rows begin with; every row keeps one token of its own."""
     if len(rows) < 2:
         return 0
@@ -105,103 +162,114 @@ def pack(sequences: Sequence[TrainSequence], root: int, device: torch.device) ->
         torch.tensor(positions, device=device),
         torch.tensor(read, device=device, dtype=torch.long),
         torch.tensor(targets, device=device, dtype=torch.long),
-        _layout(prefix, tuple(lengths), device),
+        _layout(prefix, lengths),
     )
 
 
-def _layout(prefix: int, lengths: tuple[int, ...], device: torch.device) -> Layout:
-    longest = max(lengths)
-    if min(lengths) == longest:
-        return Layout(prefix, lengths)
-    counts = torch.tensor(lengths, device=device)
-    columns = torch.arange(longest, device=device)
-    real = columns < counts[:, None]  # [rows, longest]
-    starts = counts.cumsum(0) - counts
-    gather = torch.where(real, starts[:, None] + columns, 0).flatten()
-    flat = real.flatten()
-    return Layout(prefix, lengths, gather, flat.nonzero().flatten(), (~flat).nonzero().flatten())
+def _group(starts: Sequence[int], lengths: Sequence[int], prefix: int) -> Group:
+    """Tails that begin at `starts` of the packed row, behind `prefix` positions."""
+    rows, longest = len(lengths), max(lengths)
+    columns = torch.arange(longest)
+    real = columns < torch.tensor(lengths)[:, None]  # [rows, longest]
+    tokens = torch.where(real, torch.tensor(starts)[:, None] + columns, starts[0])
+    seen = torch.cat([torch.arange(prefix).expand(rows, -1), tokens], dim=1)
+    mask = torch.zeros(longest, prefix + longest)
+    mask[:, prefix:] = torch.full((longest, longest), float("-inf")).triu_(1)
+    hole = (~real).flatten().nonzero().flatten()
+    return Group(rows, longest, prefix + longest, tokens.flatten(), seen.flatten(), hole, mask)
 
 
-def _flash(query: Tensor, key: Tensor, value: Tensor, causal: bool, scale: float | None) -> tuple[Tensor, Tensor]:
-    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, causal, scale=scale)
+def _layout(prefix: int, lengths: Sequence[int]) -> Layout:
+    """Groups tails of like length: attention on padding is wasted, and so is the start of every group."""
+    groups = [_group([0], [prefix], 0)] if prefix else []
+    starts = [prefix + sum(lengths[:number]) for number in range(len(lengths))]
+    order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
+    members: list[list[int]] = []
+    for number in order:
+        if not members or lengths[number] < LIKE * lengths[members[-1][0]]:
+            members.append([])
+        members[-1].append(number)
+    groups += [
+        _group([starts[number] for number in rows], [lengths[number] for number in rows], prefix) for rows in members
+    ]
+    places = torch.empty(prefix + sum(lengths), dtype=torch.long)
+    start = 0
+    for group in groups:
+        real = torch.ones(len(group.tokens), dtype=torch.bool)
+        real[group.padding] = False
+        places[group.tokens[real]] = start + real.nonzero().flatten()
+        start += len(group.tokens)
+    return Layout(prefix, tuple(groups), places)
 
 
-def _flash_backward(
-    grad: Tensor, inputs: tuple[Tensor, Tensor, Tensor], out: Tensor, lse: Tensor, causal: bool, scale: float | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-        grad, *inputs, out, lse, 0.0, causal, scale=scale
-    )
-
-
-def _as_row(tokens: Tensor) -> Tensor:
-    """[tokens, heads, size] as [1, heads, tokens, size]."""
-    return tokens.transpose(0, 1).unsqueeze(0)
+def _probabilities(query: Tensor, key: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Softmax over the keys [batch, queries, keys]; the softmax itself is computed in float32 in every format."""
+    return torch.softmax(torch.baddbmm(mask.to(query.dtype), query, key.transpose(1, 2), alpha=scale), dim=-1)
 
 
 class _PackedAttention(torch.autograd.Function):
     """query [tokens, heads, size], key and value [tokens, key-value heads, size]; returns [tokens, heads, size].
 
-    A tail's softmax over prefix and tail is joined from two by their log-sum-exps. Backwards, the kernel rebuilds
-    probabilities from the log-sum-exp it is given: with the joined one, each part yields its share of the gradient.
+    Plain products of small matrices: for rows this short they run several times faster on a processor than its fused
+    kernel, above all backwards in bfloat16. Probabilities are computed again in the backward pass, not kept.
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float | None) -> Tensor:
-        cut = layout.prefix
-        local = tuple(layout.padded(tensor[cut:]) for tensor in (query, key, value))
-        rows_out, rows_lse = _flash(*local, True, scale)
-        out, lse = layout.unpadded(rows_out), layout.unpadded(rows_lse)  # [tail, heads, size], [tail, heads]
-        if cut:
-            prefix = (_as_row(key[:cut]), _as_row(value[:cut]))
-            own_out, own_lse = _flash(_as_row(query[:cut]), *prefix, True, scale)
-            far_out, far_lse = _flash(_as_row(query[cut:]), *prefix, False, scale)
-            far_lse = far_lse[0].transpose(0, 1)
-            weight = torch.sigmoid(far_lse - lse).unsqueeze(-1)
-            lse = torch.logaddexp(lse, far_lse)
-            out = torch.cat(
-                [own_out[0].transpose(0, 1), torch.lerp(out, far_out[0].transpose(0, 1), weight.to(out.dtype))]
-            )
-            ctx.save_for_backward(query, key, value, out, lse, own_lse)
-        else:
-            ctx.save_for_backward(query, key, value, out, lse)
-        ctx.layout, ctx.scale = layout, scale
-        return out
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
+        (tokens, heads, size), kv_heads = query.shape, key.shape[1]
+        index = layout.for_heads(heads, kv_heads)
+        queries, keys, values = (tensor.reshape(-1, size) for tensor in (query, key, value))
+        outputs = []
+        for number, group in enumerate(layout.groups):
+            batch = group.rows * kv_heads
+            q = queries.index_select(0, index.queries[number]).view(batch, -1, size)
+            k = keys.index_select(0, index.keys[number]).view(batch, -1, size)
+            v = values.index_select(0, index.keys[number]).view(batch, -1, size)
+            outputs.append(torch.bmm(_probabilities(q, k, index.masks[number], scale), v).view(-1, size))
+        ctx.save_for_backward(queries, keys, values)
+        ctx.layout, ctx.scale, ctx.heads = layout, scale, (heads, kv_heads)
+        return torch.cat(outputs).index_select(0, index.back).view(tokens, heads, size)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, out, lse, *own = ctx.saved_tensors
-        layout, scale = ctx.layout, ctx.scale
-        cut = layout.prefix
-        grad_rows = layout.padded(grad[cut:])
-        lse_rows = layout.padded(lse.unsqueeze(-1))
-        if layout.padding is not None:  # no gradient from padding, and probabilities of zero there
-            grad_rows.transpose(1, 2).flatten(0, 1).index_fill_(0, layout.padding, 0)
-            lse_rows.transpose(1, 2).flatten(0, 1).index_fill_(0, layout.padding, float("inf"))
-        local = tuple(layout.padded(tensor[cut:]) for tensor in (query, key, value))
-        grads = _flash_backward(
-            grad_rows, local, layout.padded(out[cut:]), lse_rows.squeeze(-1), True, scale
-        )
-        grads = tuple(layout.unpadded(rows) for rows in grads)
-        if not cut:
-            return (*grads, None, None)
-        prefix = (_as_row(key[:cut]), _as_row(value[:cut]))
-        far = _flash_backward(
-            _as_row(grad[cut:]), (_as_row(query[cut:]), *prefix), _as_row(out[cut:]), _as_row(lse), False, scale
-        )
-        near = _flash_backward(
-            _as_row(grad[:cut]), (_as_row(query[:cut]), *prefix), _as_row(out[:cut]), own[0], True, scale
-        )
-        far_q, far_k, far_v = (part[0].transpose(0, 1) for part in far)
-        near_q, near_k, near_v = (part[0].transpose(0, 1) for part in near)
-        return (
-            torch.cat([near_q, grads[0].add(far_q)]),
-            torch.cat([near_k.add(far_k), grads[1]]),
-            torch.cat([near_v.add(far_v), grads[2]]),
-            None,
-            None,
-        )
+        queries, keys, values = ctx.saved_tensors
+        layout, scale, (heads, kv_heads) = ctx.layout, ctx.scale, ctx.heads
+        index = layout.for_heads(heads, kv_heads)
+        size, cut = queries.shape[-1], layout.prefix
+        grads = grad.reshape(-1, size)
+        found: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
+        shared: list[Tensor] = []  # per group, what its rows add to the prefix's key and value
+        for number, group in enumerate(layout.groups):
+            batch = group.rows * kv_heads
+            q = queries.index_select(0, index.queries[number]).view(batch, -1, size)
+            k = keys.index_select(0, index.keys[number]).view(batch, -1, size)
+            v = values.index_select(0, index.keys[number]).view(batch, -1, size)
+            out = grads.index_select(0, index.queries[number]).index_fill_(0, index.padding[number], 0)
+            out = out.view(batch, -1, size)
+            weights = _probabilities(q, k, index.masks[number], scale)
+            grad_v = torch.bmm(weights.transpose(1, 2), out)
+            grad_s = torch.ops.aten._softmax_backward_data(
+                torch.bmm(out, v.transpose(1, 2)), weights, -1, weights.dtype
+            )
+            grad_q = torch.bmm(grad_s, k)
+            grad_k = torch.bmm(grad_s.transpose(1, 2), q)
+            if scale != 1:
+                grad_q.mul_(scale)
+                grad_k.mul_(scale)
+            for part, kept in zip((grad_q, grad_k, grad_v), found, strict=True):
+                kept.append(part.view(-1, size))
+            if group.keys > group.length:
+                both = torch.stack([grad_k, grad_v]).view(2, group.rows, kv_heads, group.keys, size)
+                shared.append(both[:, :, :, :cut].sum(1, dtype=torch.float32))
+        grad_q = torch.cat(found[0]).index_select(0, index.back).view(-1, heads, size)
+        grad_k = torch.cat(found[1]).index_select(0, index.back_keys).view(-1, kv_heads, size)
+        grad_v = torch.cat(found[2]).index_select(0, index.back_keys).view(-1, kv_heads, size)
+        if shared:
+            more = torch.stack(shared).sum(0).transpose(1, 2)  # [2, prefix, key-value heads, size]
+            grad_k[:cut] += more[0]
+            grad_v[:cut] += more[1]
+        return grad_q, grad_k, grad_v, None, None
 
 
 def packed_attention(
@@ -223,7 +291,8 @@ def packed_attention(
         if kwargs.get(name) is not None:
             raise ModelError(f"{type(module).__name__} uses {name}, which packed attention does not compute.")
     rows = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    return _PackedAttention.apply(*rows, layout, scaling).unsqueeze(0), None
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return _PackedAttention.apply(*rows, layout, scale).unsqueeze(0), None
 
 
 def register() -> None:

@@ -1,0 +1,1 @@
+"""Task loaders: questions from the CIA World Factbook, and your own files."""

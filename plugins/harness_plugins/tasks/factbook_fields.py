@@ -6,7 +6,6 @@ hold one short, unambiguous answer. Skipping is cheap (there are thousands of fi
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,14 +33,6 @@ class Kind:
     also: tuple[str, ...] = ()
 
 
-def clean(text: str) -> str:
-    """Plain text of one line: tags, entities and runs of space are gone."""
-    for _ in range(2):  # some entities are encoded twice
-        text = html.unescape(re.sub(r"</?[a-zA-Z][^<>]*>|<!--.*?-->", " ", text))
-    text = re.sub(r"\s+", " ", text.replace("\xa0", " ").replace("\u200b", "")).strip()
-    return re.sub(r" ([,;.)])(?=\s|$)", r"\1", text)
-
-
 def is_nothing(text: str) -> bool:
     """Whether a cleaned text says that there is no value."""
     return _NOTHING.fullmatch(text) is not None
@@ -56,7 +47,9 @@ def _answers(*candidates: str) -> tuple[str, ...]:
     """Short, distinct candidates in order; nothing at all when the best one is not usable."""
     found: dict[str, str] = {}
     for position, candidate in enumerate(candidates):
-        text = candidate.strip(" ,;:.")
+        text = candidate.strip(" ,;:")
+        if text.endswith(".") and not re.search(r"\b[A-Z]\.$", text):
+            text = text[:-1]
         usable = bool(normalise(text)) and not is_nothing(text) and len(text.split()) <= MAX_ANSWER_WORDS
         if not usable and position == 0:
             return ()
@@ -135,7 +128,7 @@ def _independence_date(text: str) -> tuple[str, ...]:
 
 def _independence_from(text: str) -> tuple[str, ...]:
     match = re.fullmatch(rf"{_DATE} \(from (?:the )?([A-Z][\w .]*)\)", text)
-    if not match or " and " in match[1]:
+    if not match or re.search(r" and |mandate|administration|trusteeship|status|protect", match[1]):
         return ()
     other = {"UK": "United Kingdom", "US": "United States", "USSR": "Soviet Union"}.get(match[1])
     return _answers(match[1], *([other] if other else []))
@@ -188,7 +181,7 @@ def _title(text: str) -> tuple[str, ...]:
     match = re.match(r"[\"“]([^\"“”]+)[\"”](?: \(([^()]*)\))?", text)
     if not match or re.search(r";| and \"|\) \"", text):
         return ()
-    return _answers(match[1], (match[2] or "").strip("\"“”"))
+    return _answers(match[1], (match[2] or "").strip('"“”'))
 
 
 def _legislature(text: str) -> tuple[str, ...]:
@@ -198,7 +191,9 @@ def _legislature(text: str) -> tuple[str, ...]:
 
 def _comparison(text: str) -> tuple[str, ...]:
     parts = [part.strip() for part in _plain(text).split(";")]
-    return () if ":" in text else _answers(parts[0], *(part for part in parts[1:] if part.startswith(("about", "slight"))))
+    return (
+        () if ":" in text else _answers(parts[0], *(part for part in parts[1:] if part.startswith(("about", "slight"))))
+    )
 
 
 def _demonym(text: str) -> tuple[str, ...]:
@@ -245,8 +240,9 @@ def _former(text: str) -> tuple[str, ...]:
 
 _NUMBER = r"\d[\d,.]*"
 _COUNT = _matching(rf"({_NUMBER})(?: \([^()]*\))?")
-_KM = _matching(rf"([1-9][\d,.]* km)(?: \([^()]*\))?")
-_SQ_KM = _matching(rf"([1-9][\d,.]*(?: million)? sq km)(?: \([^()]*\))?")
+_CODE = _matching(r"(\.[a-z]{2})")
+_KM = _matching(r"([1-9][\d,.]* km)(?: \([^()]*\))?")
+_SQ_KM = _matching(r"([1-9][\d,.]*(?: million)? sq km)(?: \([^()]*\))?")
 _METRES = _matching(rf"(-?{_NUMBER} m)")
 _YEARS = _matching(rf"({_NUMBER} years)")
 
@@ -262,7 +258,8 @@ highest_point | place | Geography > Elevation > highest point
 lowest_point | place | Geography > Elevation > lowest point
   What is the lowest point in {c}? / Where is the lowest point of {c}? / What is the lowest point of elevation in {c}?
 independence_date | independence_date | Government > Independence
-  When did {c} gain independence? / On what date did {c} achieve independence? / What is the date of independence of {c}?
+  When did {c} gain independence? / On what date did {c} gain independence?
+  What is the date of independence of {c}?
 independence_from | independence_from | Government > Independence
   From which country did {c} gain independence? / What country did {c} win its independence from?
   From whom did {c} obtain its independence?
@@ -278,7 +275,7 @@ national_colors | list | Government > National colors
 government_type | first_clause | Government > Government type
   What type of government does {c} have? / What is the government type of {c}?
   Which type of government rules {c}?
-internet_code | whole | Communications > Internet country code
+internet_code | code | Communications > Internet country code
   What is the internet country code of {c}? / Which internet country code belongs to {c}?
   Which country code do internet addresses of {c} end with?
 currency | currency | Economy > Exchange rates > Currency
@@ -287,45 +284,44 @@ currency | currency | Economy > Exchange rates > Currency
 legislature | legislature | Government > Legislative branch > legislature name
   What is the name of the legislature of {c}? / What is the legislature of {c} called?
   What name does the national legislature of {c} bear?
-chambers | whole | Government > Legislative branch > legislative structure
-  Is the legislature of {c} unicameral or bicameral? / Is the legislative structure of {c} unicameral or bicameral?
-  Which structure does the legislative branch of {c} have, unicameral or bicameral?
 legislature_seats | count | Government > Legislative branch > number of seats
   How many seats does the legislative branch of {c} have? / What is the number of seats in the legislature of {c}?
   What number of seats does the legislature in {c} have?
 anthem | title | Government > National anthem(s) > title
   What is the title of the national anthem of {c}? / What title does the national anthem of {c} bear?
-  What is the national anthem of {c} called, by its title?
+  By what title is the national anthem of {c} known?
 aircraft_prefix | whole | Transportation > Civil aircraft registration country code prefix
   What is the aircraft registration prefix of {c}? / Which registration prefix do civil aircraft from {c} carry?
   Which country code prefix marks aircraft registered in {c}?
 location | location | Geography > Location
-  What is the location of {c}? / In what part of the world is the location of {c}?
-  What is the location of {c} on the globe?
+  What is the location of {c}? / What is the location of {c} on the globe?
+  How to describe the location of {c}?
 largest_ethnic_group | largest | People and Society > Ethnic groups
-  What is the largest of the ethnic groups of {c}? / Of all ethnic groups in {c}, what is the largest?
-  What is the biggest of the ethnic groups in {c}?
+  Of the ethnic groups of {c}, what is the commonest? / What is the commonest of the ethnic groups in {c}?
+  What ethnic groups are there in {c}, and what is the commonest?
 main_religion | largest | People and Society > Religions
-  Of the religions of {c}, what is the largest? / What is the biggest of the religions in {c}?
-  Of all religions in {c}, what counts the most followers?
+  Of the religions of {c}, what is the commonest? / What is the commonest of the religions in {c}?
+  What religions are there in {c}, and what is the commonest?
 area_comparison | comparison | Geography > Area - comparative
   What is the comparative area of {c}? / What is the area of {c} comparable to, in comparative terms?
   In comparative terms, what is the area of {c}?
 total_area | sq_km | Geography > Area > total
-  What is the total area of {c}? / How large is the total area of {c}? / How many square kilometers is the total area of {c}?
+  What is the total area of {c}? / How large is the total area of {c}?
+  How many square kilometers is the total area of {c}?
 climate | first_clause | Geography > Climate
   What is the climate of {c}? / What is the climate like in {c}?
-  What sort of climate is typical of {c}?
+  What kind of climate is there in {c}?
 coastline | km | Geography > Coastline
   How long is the coastline of {c}? / What is the length of the coastline of {c}?
   How many kilometers of coastline does {c} have?
 mean_elevation | metres | Geography > Elevation > mean elevation
   What is the mean elevation of {c}? / How high is the mean elevation of {c}? / Which mean elevation does {c} have?
 land_boundary | km | Geography > Land boundaries > total
-  What is the total length of the land boundaries of {c}? / How long are the land boundaries of {c} in total?
+  What is the total length of the land boundaries of {c}? / How long are all land boundaries of {c} in total?
   How many kilometers do the land boundaries of {c} total?
 irrigated_land | sq_km | Geography > Irrigated land
-  How much irrigated land does {c} have? / What is the area of irrigated land in {c}? / How much land is irrigated in {c}?
+  How much irrigated land is there in {c}? / What is the area of irrigated land in {c}?
+  How much land is irrigated in {c}?
 legal_system | first_clause | Government > Legal system
   What legal system does {c} have? / What is the legal system of {c}? / Which kind of legal system is used in {c}?
 nationality | demonym | People and Society > Nationality > adjective
@@ -333,9 +329,6 @@ nationality | demonym | People and Society > Nationality > adjective
   What adjective describes the nationality of people from {c}?
 airports | count | Transportation > Airports
   How many airports does {c} have? / How many airports are there in {c}? / What is the number of airports in {c}?
-merchant_ships | count | Transportation > Merchant marine > total
-  How many ships does the merchant marine of {c} have? / How many ships sail in the merchant marine of {c}?
-  How large is the merchant marine of {c} in total?
 heritage_sites | count | Government > National heritage > total World Heritage Sites
   How many World Heritage Sites does {c} have? / How many World Heritage Sites are there in {c}?
   What is the total number of World Heritage Sites in {c}?
@@ -348,19 +341,14 @@ former_name | former | Government > Country name > former
 median_age | years | People and Society > Median age > total
   What is the median age in {c}? / What is the median age of the total population of {c}?
   How high is the median age in {c} in total?
-naturalization | years | Government > Citizenship > residency requirement for naturalization
-  How many years of residency does naturalization in {c} require?
-  What is the residency requirement for naturalization in {c}?
-  How long is the residency requirement for citizenship by naturalization in {c}?
 export_partner | largest | Economy > Exports - partners
-  Of the partners for exports, what country buys the most from {c}? / What is the top partner for exports of {c}, of all partners?
-  What is the biggest of the partners for exports from {c}?
+  What is the top partner of {c} for exports, of all partners?
+  Of the partners for exports, what country buys the bulk from {c}?
+  Of the partners of {c}, what country buys the biggest share of its exports?
 top_export | first_of_list | Economy > Exports - commodities
-  Which of the commodities that {c} exports comes first? / What is the first of the commodities among the exports of {c}?
-  Which commodities lead the exports of {c}?
-top_crop | first_of_list | Economy > Agricultural products
-  What is the top one of the agricultural products of {c}? / Which of the agricultural products of {c} comes first?
-  Among the agricultural products of {c}, which one leads?
+  Of the commodities that {c} exports, what comes first?
+  What is the first of the commodities among the exports of {c}?
+  What leads the list of commodities for the exports of {c}?
 """
 
 # Fields that may state the same answer; they count as evidence only where they do.
@@ -372,6 +360,7 @@ _ALSO = {
 }
 _PARSERS: dict[str, Parser] = {
     "capital": _capital,
+    "code": _CODE,
     "comparison": _comparison,
     "count": _COUNT,
     "currency": _currency,
