@@ -318,7 +318,7 @@ class _Reader:
             inline = dict(entry)
             entry = inline.pop("use", None)
             if not isinstance(entry, str):
-                self.problem(path, f"a {kind} given as a table needs  use = \"name\".")
+                self.problem(path, f'a {kind} given as a table needs  use = "name".')
                 return None
         name = str(inline.pop("id", entry))
         beside = settings_by_id.get(name, {})
@@ -337,7 +337,9 @@ class _Reader:
     def arms(self, task: TaskTable | None) -> tuple[Arm, ...]:
         tables = self.data.get("arm", [])
         if not isinstance(tables, list) or not tables:
-            self.problem(("arm",), "name at least one arm.", 'Write  [[arm]]  name = "zero-shot"  strategies = ["prompt"]')
+            self.problem(
+                ("arm",), "name at least one arm.", 'Write  [[arm]]  name = "zero-shot"  strategies = ["prompt"]'
+            )
             return ()
         arms = []
         for index, data in enumerate(tables):
@@ -351,7 +353,9 @@ class _Reader:
             for key in extra:
                 if len(chain) == len(uses) and key not in [use.id for use in chain]:
                     known = [*ArmTable.model_fields, *(use.id for use in chain)]
-                    self.problem((*path, key), "is neither a key of an arm nor one of its strategies.", nearest(key, known))
+                    self.problem(
+                        (*path, key), "is neither a key of an arm nor one of its strategies.", nearest(key, known)
+                    )
             self.unique([use.id for use in chain], (*path, "strategies"), "strategy")
             if len(chain) == len(uses):
                 self.check_chain(chain, (*path, "strategies"))

@@ -162,8 +162,11 @@ class _View:
     def similar_examples(self, k: int) -> Sequence[Example]:
         train = self._renderer.train
         return self._allowed(
-            self._renderer.example_index, k, lambda position: train[position].id not in self._excluded
-        , lambda position, score, rank: train[position])
+            self._renderer.example_index,
+            k,
+            lambda position: train[position].id not in self._excluded,
+            lambda position, score, rank: train[position],
+        )
 
     def search(self, retriever: Mapping[str, Any], k: int) -> Sequence[Passage]:
         index = self._renderer.indexes.get(retriever)

@@ -11,7 +11,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,25 +142,20 @@ def in_turns(ours: Run, peer: Run, rounds: int) -> tuple[Side, Side]:
 
 
 class CallTimer:
-    """Seconds spent inside the given modules' forwards, by hooks; the modules must not call one another."""
+    """Seconds spent inside the given functions: `timed` wraps one. They must not call one another."""
 
-    def __init__(self, modules: Sequence[torch.nn.Module]) -> None:
+    def __init__(self) -> None:
         self.seconds = 0.0
-        self._start = 0.0
-        self._handles = []
-        for module in modules:
-            self._handles.append(module.register_forward_pre_hook(self._enter))
-            self._handles.append(module.register_forward_hook(self._leave))
 
-    def _enter(self, *_: Any) -> None:
-        self._start = time.perf_counter()
+    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds += time.perf_counter() - start
 
-    def _leave(self, *_: Any) -> None:
-        self.seconds += time.perf_counter() - self._start
-
-    def close(self) -> None:
-        for handle in self._handles:
-            handle.remove()
+        return call
 
 
 def finish(result: dict[str, Any]) -> None:

@@ -12,24 +12,40 @@ import random
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
+from harness.models.engine_model import OpenModel
 from harness.models.requests import ScoreRequest
 from harness.models.scoring import score
 from harness.models.variant import Variant
 from perf._common import CallTimer, arguments, finish, in_turns, load, machine, read_jsonl, say, versions
 
-# items: full, quick; batch sizes tried for the peer; requests in a trial
-ITEMS = {
-    "hellaswag_0shot": (48, 16, (1, 4, 8, 16, 32), 64),
-    "mmlu_5shot": (40, 10, (1, 2, 4, 8), 64),
-    "arc_easy_25shot_by_item": (8, 3, (1, 2, 4), 4),
-    "arc_easy_25shot_fixed": (32, 8, (1, 2, 4), 4),
-    "labels_77_0shot": (16, 4, (4, 16, 32, 64), 154),
+
+@dataclass(frozen=True)
+class Size:
+    """Items in a full and in a quick run; batch sizes tried for the peer, on `trial` of its requests."""
+
+    items: int
+    quick: int
+    batch_sizes: tuple[int, ...]
+    trial: int
+
+
+SIZES = {
+    "hellaswag_0shot": Size(48, 16, (1, 4, 8, 16, 32), 64),
+    "mmlu_5shot": Size(40, 10, (1, 2, 4, 8), 64),
+    "arc_easy_25shot_by_item": Size(8, 3, (1, 2, 4), 4),
+    "arc_easy_25shot_fixed": Size(32, 8, (1, 2, 4), 4),
+    "labels_77_0shot": Size(16, 4, (4, 16, 32, 64), 154),
 }
+_TEXT = "the man moves water over green paper when people make long music under a cold first table"
+_NOUNS = "light city heat river plant answer energy house food sound rain glass"
+WORDS = re.findall(r"\w+", f"{_TEXT} {_NOUNS}")
 MMLU_SUBJECTS = ("anatomy", "high_school_geography")
 Item = tuple[str, list[str]]
 
@@ -42,11 +58,7 @@ class Source:
         self._random = random.Random(7)
 
     def _text(self, low: int, high: int) -> str:
-        words = (
-            "the a man water light people city small green when heat moves river plant answer energy house over which "
-            "animal food most new under paper sound make long cold rain table first open music part team glass"
-        ).split()
-        return " ".join(self._random.choice(words) for _ in range(self._random.randint(low, high)))
+        return " ".join(self._random.choice(WORDS) for _ in range(self._random.randint(low, high)))
 
     def hellaswag(self, count: int) -> list[Item]:
         if self.folder is None:
@@ -70,11 +82,11 @@ class Source:
         for subject in MMLU_SUBJECTS:
             head = f"The following are multiple choice questions (with answers) about {subject.replace('_', ' ')}.\n\n"
             if self.folder is None:
-                rows = [
+                rows: list[dict[str, Any]] = [
                     {"question": self._text(15, 60), "choices": [self._text(2, 14) for _ in range(4)], "answer": 1}
                     for _ in range(count)
                 ]
-                shots, rows = rows[:5], rows[5:] + rows[:5]
+                shots, rows = rows[:5], [*rows[5:], *rows[:5]]
             else:
                 shots = read_jsonl(self.folder / "mmlu" / subject / "dev.jsonl")[:5]
                 rows = read_jsonl(self.folder / "mmlu" / subject / "test.jsonl")
@@ -89,7 +101,7 @@ class Source:
 
     def arc(self, count: int, fixed: bool) -> list[Item]:
         if self.folder is None:
-            made = [
+            made: list[dict[str, Any]] = [
                 {
                     "question": self._text(12, 32),
                     "choices": {"text": [self._text(1, 7) for _ in range(4)], "label": list("ABCD")},
@@ -147,20 +159,11 @@ class Peer:
         from lm_eval.models.huggingface import HFLM
 
         self.lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, max_length=8192)
-        self.seconds = 0.0
-        call = self.lm._model_call
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
-            try:
-                return call(*args, **kwargs)
-            finally:
-                self.seconds += time.perf_counter() - start
-
-        self.lm._model_call = timed  # type: ignore[method-assign]
+        self.timer = CallTimer()
+        self.lm._model_call = self.timer.timed(self.lm._model_call)
 
     def run(self, requests: Sequence[ScoreRequest], batch_size: int) -> tuple[list[list[tuple[float, bool]]], float]:
-        self.seconds = 0.0
+        self.timer.seconds = 0.0
         self.lm.batch_size_per_gpu = batch_size
         flat = [
             (("", ""), list(request.context), list(continuation))
@@ -168,7 +171,7 @@ class Peer:
             for continuation in request.continuations
         ]
         answers = iter(self.lm._loglikelihood_tokens(flat, disable_tqdm=True))
-        return [[next(answers) for _ in request.continuations] for request in requests], self.seconds
+        return [[next(answers) for _ in request.continuations] for request in requests], self.timer.seconds
 
     def best_batch_size(self, requests: Sequence[ScoreRequest], sizes: Sequence[int], trial: int) -> int:
         flat = [ScoreRequest(request.context, (one,)) for request in requests for one in request.continuations]
@@ -196,16 +199,17 @@ def compare(ours: list[list[Any]], peer: list[list[tuple[float, bool]]]) -> dict
 def measure(
     name: str, model: Any, peer: Peer, requests: list[ScoreRequest], rounds: int
 ) -> tuple[dict[str, Any], list[list[Any]]]:
-    _, _, sizes, trial = ITEMS[name]
-    size = peer.best_batch_size(requests, sizes, trial)
+    size = peer.best_batch_size(requests, SIZES[name].batch_sizes, SIZES[name].trial)
     variant = Variant(model)
 
     def run() -> tuple[list[list[Any]], float]:
-        timer = CallTimer((model.get_decoder(), model.get_output_embeddings()))
-        try:
-            return score(variant, requests), timer.seconds
-        finally:
-            timer.close()
+        timer = CallTimer()
+        with (
+            patch.object(OpenModel, "hidden", timer.timed(OpenModel.hidden)),
+            patch.object(OpenModel, "logits", timer.timed(OpenModel.logits)),
+        ):
+            scores = score(variant, requests)
+        return scores, timer.seconds
 
     score(variant, requests[:2])
     ours, theirs = in_turns(run, lambda: peer.run(requests, size), rounds)
@@ -228,7 +232,8 @@ def measure(
     say(
         f"{name}: ours {ours.median:.2f} s, peer {theirs.median:.2f} s, {result['ratio']:.2f}x (whole call "
         f"{result['ratio_whole']:.2f}x), largest difference {result['max_abs_difference']:.1e}, "
-        f"decisions equal {result['argmax_agreement']:.1%}, memory {ours.peak / 2**20:.0f} / {theirs.peak / 2**20:.0f} MiB"
+        f"decisions equal {result['argmax_agreement']:.1%}, "
+        f"memory {ours.peak / 2**20:.0f} / {theirs.peak / 2**20:.0f} MiB"
     )
     return result, ours.output
 
@@ -236,7 +241,7 @@ def measure(
 def main(argv: Sequence[str] | None = None) -> None:
     options = arguments(__doc__.splitlines()[0]).parse_args(argv)
     rounds = options.rounds or (1 if options.quick else 3)
-    names = [name for name in ITEMS if not options.only or name in options.only]
+    names = [name for name in SIZES if not options.only or name in options.only]
     result: dict[str, Any] = {
         "machine": machine(),
         "versions": versions("torch", "transformers", "lm-eval"),
@@ -259,10 +264,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             "labels_77_0shot": source.labels,
         }
         for name in names:
-            count = ITEMS[name][1 if options.quick else 0]
+            count = SIZES[name].quick if options.quick else SIZES[name].items
             requests = encode(tokenizer, makers[name](count))
             say(f"{name}, {dtype}: {count} items, {sum(len(r.context) for r in requests) // count} context tokens each")
-            # bfloat16 is reported, not held to a target: one round less work per item is enough
             row, scores = measure(name, model, peer, requests, rounds)
             if dtype == "float32":
                 reference[name] = scores

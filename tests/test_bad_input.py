@@ -58,7 +58,10 @@ def data(write: Write) -> None:
         (('train = "train.csv"', 'train = "tran.csv"'), ["tran.csv", "train.csv"]),
         (('input = "{question}"', 'input = "{qestion}"'), ["line 9", "task.input", "Did you mean 'question'?"]),
         (('target = "{answer}"', 'target = "{anser}"'), ["anser", "answer"]),
-        (('ref = "smollm2-135m-instruct"', 'ref = "smollm2-135m"'), ["model.ref", "Did you mean 'smollm2-135m-instruct'"]),
+        (
+            ('ref = "smollm2-135m-instruct"', 'ref = "smollm2-135m"'),
+            ["model.ref", "Did you mean 'smollm2-135m-instruct'"],
+        ),
         (('ref = "smollm2-135m-instruct"', 'ref = "./nowhere"'), ["does not exist"]),
         (('strategies = ["prompt"]', 'strategies = ["prompt"]\nprompt = { k = 6 }'), ["6 shots", "there are 6"]),
         (('strategies = ["prompt"]', 'strategies = ["rag"]'), ["no corpus"]),
@@ -77,7 +80,7 @@ def test_several_mistakes_of_data_and_model_come_together(write: Write, folder: 
 
 def test_an_empty_split(write: Write, folder: Path, data: None) -> None:
     write("test.csv", "question,answer\n")
-    refused(write, folder, GOOD, "test.csv", "empty")
+    refused(write, folder, GOOD, "test.csv", "no rows")
 
 
 def test_a_broken_file_and_a_missing_file(write: Write, folder: Path) -> None:

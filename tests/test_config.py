@@ -115,9 +115,7 @@ def test_empty_file_says_what_is_missing(write: Write, registry: Registry) -> No
 
 
 def test_key_lines() -> None:
-    text = (
-        '[a]\nx = 1\ny = [\n  "k = 1",\n]\nz = """\nq = 2\n"""\n[[b]]\nn.m = 1\n[[b]]\nn = 2\n[b.c]\nd = 1\n'
-    )
+    text = '[a]\nx = 1\ny = [\n  "k = 1",\n]\nz = """\nq = 2\n"""\n[[b]]\nn.m = 1\n[[b]]\nn = 2\n[b.c]\nd = 1\n'
     lines = key_lines(text)
     assert lines[("a", "x")] == 2
     assert lines[("a", "y")] == 3

@@ -43,7 +43,8 @@ def test_core_imports_nothing_heavy(module: str) -> None:
     [["--help"], ["plugins"], ["check", "experiments/quickstart.toml"], ["check", "experiments/support-intents.toml"]],
 )
 def test_light_verbs_import_nothing_heavy(arguments: list[str]) -> None:
-    code = f"sys.argv = ['harness', *{arguments!r}]\nfrom harness.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass"
+    run = "from harness.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass"
+    code = f"sys.argv = ['harness', *{arguments!r}]\n{run}"
     assert loaded(code) == "[]"
 
 
@@ -64,15 +65,19 @@ def test_core_never_imports_the_built_in_plugins() -> None:
 
 def test_analysis_is_pure() -> None:
     for path in (ROOT / "harness" / "analysis").rglob("*.py"):
-        bad = {name for name in imports(path) if name.startswith(("harness.store", "harness.runner", "torch", "sqlite"))}
+        bad = {
+            name for name in imports(path) if name.startswith(("harness.store", "harness.runner", "torch", "sqlite"))
+        }
         assert not bad, path
 
 
 def test_vocabulary_uses_the_standard_library_only() -> None:
     for name in ("types", "exceptions", "adaptation"):
-        outside = {
-            module.split(".")[0] for module in imports(ROOT / "harness" / f"{name}.py")
-        } - set(sys.stdlib_module_names) - {"__future__"}
+        outside = (
+            {module.split(".")[0] for module in imports(ROOT / "harness" / f"{name}.py")}
+            - set(sys.stdlib_module_names)
+            - {"__future__"}
+        )
         assert not outside, (name, outside)
 
 

@@ -77,7 +77,7 @@ def filled(store: Store) -> tuple[str, list[int]]:
         store.add_error_labels(trial, "grounding", "1", dict.fromkeys(good, grounding))
         store.add_ledger(trial, [LedgerEntry("predict", "wall_s", 1.5, "s")])
         store.add_latencies(trial, {"q0": 0.25, "q2": 0.5})
-        store.add_curve(trial, "loss", [(1, 2.0), (2, math.nan), (3, 1.0)])
+        store.add_curve(trial, "lora/loss", [(1, 2.0), (2, math.nan), (3, 1.0)])
         store.finish_trial(trial, "done")
         ids.append(trial)
     store.finish_run(run, "done", {"verdict": {"outcome": "win"}})

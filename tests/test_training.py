@@ -361,7 +361,7 @@ def test_chains_train_save_and_load(chain: tuple[str, ...], tmp_path: Path) -> N
             trainable.close()
     with applied(model, deltas) as variant, torch.no_grad():
         assert abs(float(reference_loss(variant.model, data, variant.root)) - last) < 1e-4
-    assert {key: True for key in base} == {key: torch.equal(base[key], model.state_dict()[key]) for key in base}
+    assert dict.fromkeys(base, True) == {key: torch.equal(base[key], model.state_dict()[key]) for key in base}
 
 
 def test_parts_of_the_weights() -> None:

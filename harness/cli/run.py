@@ -29,7 +29,9 @@ def command(file: Path, results: Path, limit: int | None, as_json: bool) -> None
 
     prepared = prepare(file, limit=limit, download=True)
     progress = console(stderr=True)
-    display: Display = LiveDisplay(progress) if progress.is_terminal else PlainDisplay(lambda text: click.echo(text, err=True))
+    display: Display = (
+        LiveDisplay(progress) if progress.is_terminal else PlainDisplay(lambda text: click.echo(text, err=True))
+    )
     task, plan = prepared.task, prepared.plan
     click.echo(
         f"{prepared.experiment.name}: {len(plan.trials)} trials, {len(task.test)} test items, "

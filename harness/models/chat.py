@@ -23,9 +23,9 @@ class Encoded:
 class ChatFormat:
     """Renders messages with the tokenizer's template around the contents, and encodes the two apart.
 
-    The template is rendered with marks in place of contents, once per sequence of roles; its own pieces are encoded with
-    special tokens, the contents without: `<|im_end|>` in a document stays text. A tokenizer without a template gets a
-    plain one (`note` says so).
+    The template is rendered with marks in place of contents, once per sequence of roles; its own pieces are encoded
+    with special tokens, the contents without: `<|im_end|>` in a document stays text. A tokenizer without a template
+    gets a plain one (`note` says so).
     """
 
     def __init__(self, tokenizer: Any) -> None:

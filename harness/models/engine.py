@@ -37,7 +37,7 @@ class Engine:
     def __init__(self, loaded: Loaded, artifacts: Path, decoding: Decoding, max_new_tokens: int) -> None:
         self.loaded, self.artifacts = loaded, artifacts
         self.decoding, self.max_new_tokens = decoding, max_new_tokens
-        #: Why this model must be run plainly, one whole sequence at a time; None when the shared-prefix engine is exact.
+        #: Why this model must be run plainly, whole sequences at a time; None when the shared-prefix engine is exact.
         self.plain = probe(Variant(loaded.model))
 
     @contextmanager

@@ -152,7 +152,13 @@ def plan_attention(
         return joined(plan, prefix, layer, (query, key, value), scaling).transpose(1, 2), None
     if plan.spans:
         parts = [
-            _local(span, *(tensor[:, :, span.first : span.end] for tensor in (query, key, value)), scaling)
+            _local(
+                span,
+                query[:, :, span.first : span.end],
+                key[:, :, span.first : span.end],
+                value[:, :, span.first : span.end],
+                scaling,
+            )
             for span in plan.spans
         ]
         local = torch.cat([out.transpose(1, 2) for out, _ in parts], dim=1).transpose(1, 2)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from harness.exceptions import ModelError
-from harness.models.engine_attention import PLAN, AttentionPlan, KeyValues, RowStore
+from harness.models.engine_attention import PLAN, AttentionPlan, KeyValues, RowStore, tree_attention
+from harness.models.engine_linear import fast_linears, linear
 from harness.models.variant import Variant
 
 # Configuration entries by which a model changes its logits after the vocabulary head.
@@ -77,6 +78,16 @@ class OpenModel:
         decoder = self.model.get_decoder()
         output = decoder(input_ids=ids, position_ids=positions + self.shift, use_cache=False, **{PLAN: plan})
         return output.last_hidden_state
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Vocabulary head: logits [n, vocabulary] of hidden states [n, hidden]."""
+        return linear(self.head, hidden)
+
+    @contextmanager
+    def fast(self) -> Iterator[None]:
+        """The decoder follows attention plans, with the fastest matrix products there are."""
+        with tree_attention(self.model), fast_linears(self.model.get_decoder()):
+            yield
 
     def root_key_values(self) -> tuple[KeyValues, Tensor | None]:
         """The root's key-values, and the last hidden state [hidden] of its last row (None without a root)."""

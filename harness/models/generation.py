@@ -17,7 +17,7 @@ from transformers import DynamicCache
 
 from harness.exceptions import ModelError
 from harness.models.batching import plan_batches
-from harness.models.engine_attention import AttentionPlan, KeyValues, RowStore, tree_attention
+from harness.models.engine_attention import AttentionPlan, KeyValues, RowStore
 from harness.models.engine_model import OpenModel
 from harness.models.engine_sampling import Ending, Sampler
 from harness.models.requests import Decoding, GenerateRequest, Generation
@@ -59,7 +59,7 @@ def generate(
         token_budget = CUDA_TOKEN_BUDGET if opened.device.type == "cuda" else TOKEN_BUDGET
     lengths = [len(prompt) - shared + request.max_new_tokens for prompt, request in zip(prompts, requests, strict=True)]
     results: list[Generation | None] = [None] * len(requests)
-    with opened.running(), nullcontext() if plain else tree_attention(opened.model):
+    with opened.running(), nullcontext() if plain else opened.fast():
         stepper: _Stepper = _Plain(opened) if plain else _Batched(opened, prompts[0][:shared] if prompts else ())
         for batch in plan_batches(lengths, token_budget, max_rows):
             if skip is not None and skip(batch):
@@ -149,8 +149,7 @@ class _Batched:
             last.append(hidden[torch.arange(len(part)), sizes[first : first + rows] - 1])
         store.advance(width)
         store.first_row, store.rows = 0, len(prompts)
-        logits: Tensor = self._opened.head(torch.cat(last))
-        return logits
+        return self._opened.logits(torch.cat(last))
 
     def step(self, tokens: Sequence[int]) -> Tensor:
         store, opened = self._store, self._opened
@@ -161,8 +160,7 @@ class _Batched:
         hidden = opened.hidden(ids, self._positions[:rows, None], plan)
         store.advance(1)
         self._positions += 1
-        logits: Tensor = opened.head(hidden[:, 0])
-        return logits
+        return opened.logits(hidden[:, 0])
 
     def leave(self, row: int) -> None:
         last = self._store.rows - 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -149,7 +150,7 @@ class PrefixTree:
                 self.nodes[parent].children.append(number)
             cuts = [low, *(low + 1 + np.flatnonzero(shared[low + 1 : high] == end)).tolist(), high]
             node.requests = len({self.owners[self.order[index]] for index in range(low, high)})
-            for first, last in reversed(list(zip(cuts, cuts[1:], strict=False))):
+            for first, last in reversed(list(pairwise(cuts))):
                 if len(arrays[first]) > end:
                     waiting.append((first, last, number))
                 else:

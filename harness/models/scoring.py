@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from harness.exceptions import ModelError
 from harness.models.batching import plan_batches
-from harness.models.engine_attention import AttentionPlan, KeyValues, RowStore, Span, tree_attention
+from harness.models.engine_attention import AttentionPlan, KeyValues, RowStore, Span
 from harness.models.engine_model import OpenModel
 from harness.models.prefix_tree import Limits, PrefixTree, Read, Row
 from harness.models.requests import ContinuationScore, ScoreRequest
@@ -178,7 +179,7 @@ def _score_tree(
 ) -> None:
     tree = PrefixTree(sequences.inputs, sequences.first_reads, sequences.targets, sequences.owners)
     groups = tree.plan(limits or Limits())
-    with tree_attention(opened.model):
+    with opened.fast():
         root, root_hidden = opened.root_key_values()
         if root_hidden is not None and (reads := tree.root_reads()):
             _read(opened, root_hidden[None], [0] * len(reads), reads, tally)
@@ -240,10 +241,10 @@ def _read(opened: OpenModel, hidden: Tensor, places: Sequence[int], reads: Seque
     bounds = np.searchsorted(which[order], np.arange(0, len(distinct) + _HEAD_ROWS, _HEAD_ROWS))
     wanted = hidden[torch.from_numpy(distinct).to(hidden.device)]
     targets = torch.tensor([read.target for read in reads])
-    for part, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for part, (first, last) in enumerate(pairwise(bounds)):
         if first == last:
             continue
-        logits = opened.head(wanted[part * _HEAD_ROWS : (part + 1) * _HEAD_ROWS]).float()
+        logits = opened.logits(wanted[part * _HEAD_ROWS : (part + 1) * _HEAD_ROWS]).float()
         chosen = order[first:last]
         row = torch.from_numpy(which[chosen] - part * _HEAD_ROWS).to(logits.device)
         target = targets[torch.from_numpy(chosen)].to(logits.device)

@@ -85,7 +85,7 @@ def folder_source(ref: str, folder: Path) -> ModelSource:
 
 
 def looks_like_path(ref: str) -> bool:
-    return ref.startswith((".", "/", "~")) or os.sep in ref and ref.count("/") != 1 or Path(ref).is_dir()
+    return ref.startswith((".", "/", "~")) or (os.sep in ref and ref.count("/") != 1) or Path(ref).is_dir()
 
 
 def hub_source(ref: str, *, download: bool) -> ModelSource:

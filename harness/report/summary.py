@@ -85,14 +85,19 @@ def warnings(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+#: Fewer requests a month than this cost nothing that a decision could turn on.
+NOTICEABLE_REQUESTS = 100
+
+
 def break_evens(comparison: Comparison) -> list[str]:
-    """Where the chosen arm and another cost the same; all of them where none is chosen."""
-    chosen = comparison.verdict.arm
+    """Where the chosen arm, or the leading one, costs as much as another; volumes that nobody would notice are left
+    out."""
+    chosen = comparison.verdict.arm or comparison.verdict.leader
     return [
         f"Below {text.count(even.requests_per_month)} requests a month {text.one_line(even.below)} is cheaper, "
         f"above it {text.one_line(even.above)}."
         for even in comparison.break_even
-        if chosen is None or chosen in (even.below, even.above)
+        if chosen in (None, even.below, even.above) and even.requests_per_month >= NOTICEABLE_REQUESTS
     ]
 
 

@@ -75,7 +75,8 @@ class AdaptContext:
         engine, folder = self.engine, self.workdir / self.use.id
         base = [(delta.kind, engine.artifacts / delta.path) for delta in start.model.deltas]
         with applied(engine.loaded.model, base) as variant:
-            trainable = trainable_for(variant, method, seed=self.seed)
+            # One copy of the weights less: a worker that trained them is not used for another arm.
+            trainable = trainable_for(variant, method, seed=self.seed, keep_original=False)
             try:
                 result = fit(
                     trainable,
@@ -111,7 +112,7 @@ class AdaptContext:
         ):
             self.ledger(LedgerEntry("train", quantity, float(value), unit))
         for series, points in (
-            ("train_loss", result.losses),
+            ("loss", result.losses),
             ("learning_rate", result.learning_rates),
             ("validation_loss", result.validation_losses),
         ):

@@ -251,7 +251,9 @@ class _Run:
         """New metrics or classifiers over stored outputs; no model runs."""
         missing = any(
             not self.store.scored_items(trial_id, judge.id, judge.version) for judge in self.evaluator.metrics
-        ) or any(not self.store.labelled_items(trial_id, judge.id, judge.version) for judge in self.evaluator.classifiers)
+        ) or any(
+            not self.store.labelled_items(trial_id, judge.id, judge.version) for judge in self.evaluator.classifiers
+        )
         if missing:
             self._evaluate(trial_id, self.store.predictions(trial_id))
 

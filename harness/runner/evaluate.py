@@ -94,7 +94,9 @@ class Evaluator:
                 prediction, self.examples[prediction.item_id], self.context(prediction.item_id, {})
             )
             if not isinstance(record, Mapping):
-                raise PluginError(f"metric '{judge.id}' of {judge.origin} returned {type(record).__name__}, not a record.")
+                raise PluginError(
+                    f"metric '{judge.id}' of {judge.origin} returned {type(record).__name__}, not a record."
+                )
             json.dumps(record)  # a record that cannot be stored is the plugin's fault: say so here
             found[prediction.item_id] = record
         return found

@@ -45,7 +45,13 @@ def chain_code(chain: Iterable[Use], registry: Registry) -> list[str]:
 
 
 def adaptation_key(
-    experiment: Experiment, task: Task, source: ModelSource, arm: Arm, seed: int, number_format: tuple[str, str], registry: Registry
+    experiment: Experiment,
+    task: Task,
+    source: ModelSource,
+    arm: Arm,
+    seed: int,
+    number_format: tuple[str, str],
+    registry: Registry,
 ) -> str:
     """Equal keys: the same adaptation would come out. `number_format` is (dtype, device)."""
     return digest_of(

@@ -46,7 +46,7 @@ def check_arms(experiment: Experiment, task: Task, registry: Registry) -> None:
             if "train" in entry.spec.needs and not facts.train:  # type: ignore[attr-defined]
                 sentences.append("needs training examples; the task has none.")
             if "labels" in entry.spec.needs and not facts.labels:  # type: ignore[attr-defined]
-                sentences.append("needs a task with labels ([task] labels or readout = \"choose\").")
+                sentences.append('needs a task with labels ([task] labels or readout = "choose").')
             for kind, settings in strategy.plugins():
                 sentences += _check_used(registry, kind, settings)
             line = line_of(experiment.lines, ("arm", index, use.id)) or line_of(experiment.lines, ("arm", index))

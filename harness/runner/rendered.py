@@ -58,9 +58,19 @@ def rendered_examples(prepared: Prepared, arm_name: str | None, count: int) -> l
     engine: Any = SimpleNamespace(loaded=SimpleNamespace(chat=chat, folder="", tokenizer=chat.tokenizer))
     result = []
     for arm in arms:
-        adaptation = _prompt_part(prepared, arm, lambda use: AdaptContext(
-            use=use, task=task, engine=engine, renderer=renderer, seed=experiment.seeds[0], workdir=Path(), emit=_ignore
-        ))
+        adaptation = _prompt_part(
+            prepared,
+            arm,
+            lambda use: AdaptContext(
+                use=use,
+                task=task,
+                engine=engine,
+                renderer=renderer,
+                seed=experiment.seeds[0],
+                workdir=Path(),
+                emit=_ignore,
+            ),
+        )
         for example in task.train[:count]:
             encoded = chat.encode(renderer.messages(renderer.draft(adaptation, example.query)))
             target = chat.encode_reply(example.references[0])

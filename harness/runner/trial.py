@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from harness.adaptation import Adaptation, ModelState, Readout
@@ -99,9 +98,8 @@ class Trial:
         )
         result = entry.create(use.settings).adapt(start, context)
         if not isinstance(result, Adaptation):
-            raise PluginError(
-                f"strategy '{use.use}' of {entry.origin} returned {type(result).__name__} from adapt, not an Adaptation."
-            )
+            got = type(result).__name__
+            raise PluginError(f"strategy '{use.use}' of {entry.origin}: adapt returned {got}, not an Adaptation.")
         return result
 
     # ---------------------------------------------------------------------------------------------- predict
@@ -140,7 +138,9 @@ class Trial:
             emit("ledger", LedgerEntry("predict", "wall_s", None, "s", "unknown"))
         else:
             emit("ledger", LedgerEntry("predict", "wall_s", time.perf_counter() - started, "s"))
-        emit("ledger", LedgerEntry("predict", "peak_memory_bytes", self.memory.peak_bytes(), "bytes", self.memory.basis))
+        emit(
+            "ledger", LedgerEntry("predict", "peak_memory_bytes", self.memory.peak_bytes(), "bytes", self.memory.basis)
+        )
 
     def latency(self, adaptation: Adaptation, variant: Variant, emit: Emit) -> None:
         """Seconds per request: one at a time, warm, retrieval included, on items spread over the test set."""

@@ -17,7 +17,7 @@ from harness.store.writer import NOTHING_FOUND, Store
 from harness.types import ErrorLabel, LedgerEntry, Prediction, Record
 
 T = TypeVar("T", Prices, Decision)
-LOSS = "loss"
+LOSS = "loss"  # the end of a series' name: "lora/loss"
 
 
 @dataclass(frozen=True)
@@ -261,8 +261,11 @@ def _latencies(store: Store, trial_id: int) -> list[float]:
 
 
 def _curve(store: Store, trial_id: int, series: str) -> list[tuple[int, float]]:
+    """A curve of the trial's last training: series are named by the strategy's id, such as "lora/loss"."""
+    find = "SELECT series FROM curves WHERE trial_id = ? AND series LIKE ? ORDER BY rowid DESC LIMIT 1"
+    found = store.connection.execute(find, [trial_id, f"%/{series}"]).fetchone()
     query = "SELECT step, value FROM curves WHERE trial_id = ? AND series = ? AND value IS NOT NULL ORDER BY step"
-    return [(step, value) for step, value in store.connection.execute(query, [trial_id, series])]
+    return [(step, value) for step, value in store.connection.execute(query, [trial_id, found[0]])] if found else []
 
 
 # ------------------------------------------------------------------------------------------------------ one item

@@ -150,13 +150,15 @@ def _labels(experiment: Experiment, splits: Splits) -> tuple[str, ...]:
             if example.references[0] not in labels:
                 stray.setdefault(example.references[0], example.id)
     if stray:
-        named = "; ".join(f"'{label}' (first: {item}). {nearest(label, labels)}" for label, item in [*stray.items()][:5])
+        named = "; ".join(
+            f"'{label}' (first: {item}). {nearest(label, labels)}" for label, item in [*stray.items()][:5]
+        )
         raise DataError(
             f"{len(stray)} gold label(s) are not among the task's labels: {named}",
             hint="Correct the data, or add them to [task] labels.",
         )
     if len(labels) < 2:
-        raise DataError("a choice needs at least two labels.", hint="Set [task] labels, or readout = \"generate\".")
+        raise DataError("a choice needs at least two labels.", hint='Set [task] labels, or readout = "generate".')
     return labels
 
 

@@ -77,9 +77,10 @@ class Forward:
             return str(error).splitlines()[0]
         finally:
             self.model.train(mode)
-        allowed = 1e-4 if self.embedding.weight.dtype == torch.float32 else 0.05
+        # In bfloat16 two right answers differ by some hundredths; a wrong mask or position costs whole nats.
+        allowed = 1e-4 if self.embedding.weight.dtype == torch.float32 else 0.05 + 0.05 * float(plain) / max(1, count)
         gap = abs(float(plain - packed)) / max(1, count)
-        return "" if not gap > allowed else f"packed and plain losses differ by {gap:.2g}"
+        return f"packed and plain losses differ by {gap:.2g}" if gap > allowed else ""
 
     def loss(self, sequences: Sequence[TrainSequence]) -> tuple[Tensor, int]:
         """Sum of -ln p(target token) over all target tokens, float32 with gradient, and their number."""

@@ -41,7 +41,8 @@ class StepInfo:
 class FitResult:
     """What a training did. Losses are means over target tokens in nats, by step from 1. `epochs`: passes made.
     `seen_tokens`: prompt and target tokens; `trained_tokens`: target tokens. `truncated`: training sequences cut to
-    the window. `best_step`: the step whose weights were kept. `wall_s`: seconds, interrupted parts included."""
+    the window. `best_step`: the step whose weights were kept. `wall_s`: seconds, interrupted parts included.
+    `notes`: what made it slower."""
 
     steps: int
     epochs: float
@@ -54,6 +55,7 @@ class FitResult:
     best_step: int
     wall_s: float
     stopped_early: bool
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -96,7 +98,7 @@ def fit(
     with ExitStack() as stack:
         run = _Run(trainable, train, validation, settings, seed)
         stack.callback(run.close)
-        stack.enter_context(run.forward.running(sorted(train[:64], key=length)[:3]))
+        stack.enter_context(run.forward.running(sorted(train[:64], key=length)[:8]))
         torch.manual_seed(seed)
         saver = Checkpoint(
             checkpoint, fingerprint(trainable, (train, validation), settings, seed), settings.checkpoint_seconds
@@ -107,7 +109,8 @@ def fit(
         run.train_all(saver, on_step)
         saver.remove()
         result = run.result()
-    return replace(result, truncated=truncated)
+        notes = (f"trained on padded rows: {run.forward.why_plain}.",) if run.forward.why_plain else ()
+    return replace(result, truncated=truncated, notes=notes)
 
 
 def _limit(trainable: Trainable, settings: TrainSettings) -> int | None:

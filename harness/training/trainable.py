@@ -231,10 +231,16 @@ def _part(model: Any, train: TrainPart, last_layers: int) -> dict[str, nn.Parame
 
 
 def trainable_for(
-    variant: Variant, method: PeftConfig | str, *, seed: int = 0, compute_dtype: torch.dtype | None = None
+    variant: Variant,
+    method: PeftConfig | str,
+    *,
+    seed: int = 0,
+    compute_dtype: torch.dtype | None = None,
+    keep_original: bool = True,
 ) -> Trainable:
     """The trainable for a method: a peft configuration, or "weights" (or "weights:" and a part, such as
-    "weights:head" or "weights:last_k_layers:4"). Soft prompts of the variant stay in front, fixed."""
+    "weights:head" or "weights:last_k_layers:4"). Soft prompts of the variant stay in front, fixed. `keep_original`: see
+    `weights_trainable`."""
     model, root = variant.model, variant.root
     if isinstance(method, str):
         name, _, part = method.partition(":")
@@ -245,7 +251,12 @@ def trainable_for(
         if root is not None:
             raise ModelError("a soft prompt cannot be followed by training of the model's own weights.")
         return weights_trainable(
-            model, chosen, last_layers=int(count or 2), seed=seed, compute_dtype=compute_dtype, root=root
+            model,
+            chosen,
+            last_layers=int(count or 2),
+            seed=seed,
+            compute_dtype=compute_dtype,
+            keep_original=keep_original,
         )
     make = soft_prompt_trainable if isinstance(method, PromptLearningConfig) else lora_trainable
     return make(model, method, seed=seed, compute_dtype=compute_dtype, root=root)

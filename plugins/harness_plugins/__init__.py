@@ -1,4 +1,4 @@
-"""The built-in plugins, found through the same entry-point group as everybody's. Only specs live here: nothing heavy."""
+"""The built-in plugins, found through the same entry-point group as everybody's. Only specs live here."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ def harness_strategies() -> Sequence[StrategySpec]:
     at = "harness_plugins.strategies"
     return [
         StrategySpec("prompt", "Instruction, system prompt, template and worked examples.", f"{at}.prompt:Prompt"),
-        StrategySpec(
-            "rag", "Retrieves passages from the corpus into the prompt.", f"{at}.rag:Rag", needs=("corpus",)
-        ),
+        StrategySpec("rag", "Retrieves passages from the corpus into the prompt.", f"{at}.rag:Rag", needs=("corpus",)),
         StrategySpec(
             "prompt_tuning",
             "Trains soft prompt embeddings; the weights stay.",

@@ -1,0 +1,275 @@
+"""The whole path by command: run, resume, re-score, report, show, failures. Real model for the shipped experiments."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+Write = Callable[[str, str], Path]
+SHIPPED = sorted((ROOT / "experiments").glob("*.toml"))
+
+
+def harness(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, **(env or {})},
+    )
+
+
+def run_json(folder: Path, toml: Path | str, *arguments: str) -> dict[str, Any]:
+    result = harness(folder, "run", str(toml), "--json", *arguments)
+    assert result.returncode == 0, result.stderr
+    data: dict[str, Any] = json.loads(result.stdout)
+    return data
+
+
+def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(folder / "results" / "harness.db") as db:
+        return db.execute(query).fetchall()
+
+
+# ------------------------------------------------------------------------------------------ shipped experiments
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, dict[str, Any]]]:
+    """Runs each shipped experiment once, with a small limit, in a folder of its own."""
+    done: dict[str, tuple[Path, dict[str, Any]]] = {}
+
+    def run(name: str) -> tuple[Path, dict[str, Any]]:
+        if name not in done:
+            folder = tmp_path_factory.mktemp(name)
+            done[name] = folder, run_json(folder, ROOT / "experiments" / f"{name}.toml", "--limit", "12")
+        return done[name]
+
+    return run
+
+
+@pytest.mark.parametrize("toml", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_experiment_runs(toml: Path, shipped: Callable[[str], tuple[Path, dict[str, Any]]]) -> None:
+    assert f"harness run experiments/{toml.name}" in toml.read_text(encoding="utf-8").splitlines()[0]
+    folder, report = shipped(toml.stem)
+    assert report["run"]["name"] == toml.stem
+    for arm in report["arms"]:
+        assert arm["status"] == "done" and arm["n"] == 12, arm["name"]
+        for interval in arm["metrics"].values():
+            assert interval["low"] <= interval["value"] <= interval["high"]
+        assert sum(arm["errors"].values()) == 12
+        assert arm["cost"]["tokens_in_per_request"] > 10 and arm["cost"]["usd_per_1k_requests"] > 0
+        assert 0 < arm["latency_s"]["p50"] <= arm["latency_s"]["p95"]
+        if "lora" in arm["name"] or "tun" in arm["name"]:
+            assert arm["cost"]["trained_tokens"] > 0 and arm["cost"]["artifact_bytes"] > 1000
+    assert rows(folder, "PRAGMA foreign_key_check") == []
+
+
+def test_quickstart_names_its_arms(shipped: Callable[[str], tuple[Path, dict[str, Any]]]) -> None:
+    _, report = shipped("quickstart")
+    names = [arm["name"] for arm in report["arms"]]
+    assert names == ["zero-shot", "few-shot", "rag", "prompt-tuning", "lora", "full-finetune", "rag+lora"]
+
+
+def test_the_same_command_again_repeats_nothing(shipped: Callable[[str], tuple[Path, dict[str, Any]]]) -> None:
+    folder, first = shipped("quickstart")
+    trials = rows(folder, "SELECT id, started_at, finished_at, prediction_digest FROM trials")
+    again = run_json(folder, ROOT / "experiments" / "quickstart.toml", "--limit", "12")
+    assert rows(folder, "SELECT id, started_at, finished_at, prediction_digest FROM trials") == trials
+    assert again["run"]["id"] == first["run"]["id"] and again["arms"] == first["arms"]
+
+
+def test_a_new_metric_scores_without_a_model(
+    shipped: Callable[[str], tuple[Path, dict[str, Any]]], tmp_path: Path
+) -> None:
+    folder, first = shipped("quickstart")
+    trials = rows(folder, "SELECT id, started_at FROM trials")
+    text = (ROOT / "experiments" / "quickstart.toml").read_text(encoding="utf-8")
+    changed = tmp_path / "more.toml"
+    changed.write_text(text.replace('"exact_match",', '"exact_match", "rouge_1",'), encoding="utf-8")
+    report = run_json(folder, changed, "--limit", "12")
+    assert rows(folder, "SELECT id, started_at FROM trials") == trials
+    assert report["run"]["id"] != first["run"]["id"]
+    assert all(arm["metrics"]["rouge_1"]["value"] is not None for arm in report["arms"])
+
+
+def test_report_and_show_open_every_score(shipped: Callable[[str], tuple[Path, dict[str, Any]]]) -> None:
+    folder, _ = shipped("quickstart")
+    newest = harness(folder, "report").stdout
+    assert "rag+lora" in newest and "zero-shot" in newest
+    item = rows(folder, "SELECT item_id FROM predictions LIMIT 1")[0][0]
+    shown = harness(folder, "show", "rag", item)
+    assert shown.returncode == 0, shown.stderr
+    for part in ("<|im_start|>user", "Context:", "token_f1", item):
+        assert part in shown.stdout
+    wrong = harness(folder, "show", "rga", item)
+    assert wrong.returncode == 2 and "rag" in wrong.stderr and "Traceback" not in wrong.stderr
+
+
+def test_rendered_examples_mark_the_trained_tokens(folder: Path) -> None:
+    toml = ROOT / "experiments" / "quickstart.toml"
+    result = harness(folder, "show", "--rendered", str(toml), "--arm", "rag+lora", "--count", "1")
+    assert result.returncode == 0, result.stderr
+    assert "<|im_start|>assistant\n⟦" in result.stdout and "⟦<|im_end|>⟧" in result.stdout
+    assert "Context:" in result.stdout
+    assert not (folder / "results").exists()
+
+
+# ------------------------------------------------------------------------------------------------ a tiny model
+
+TINY = """
+    [experiment]
+    name = "tiny"
+    [model]
+    ref = "./model"
+    dtype = "float32"
+    [task]
+    loader = "csv"
+    train = "train.csv"
+    test = "test.csv"
+    input = "{question}"
+    target = "{answer}"
+    [generation]
+    max_new_tokens = 4
+    [[arm]]
+    name = "one"
+    strategies = ["prompt"]
+    [[arm]]
+    name = "two"
+    strategies = ["STRATEGY"]
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model of two layers with the bundled tokenizer: for what does not depend on what a model knows."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    from harness.models.loading import bundled_model_folder
+
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    tokenizer = AutoTokenizer.from_pretrained(bundled_model_folder())
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def tiny(folder: Path, write: Write, tiny_model: Path) -> Callable[[str], Path]:
+    """An experiment on the tiny model, whose second arm uses the given strategy."""
+    shutil.copytree(tiny_model, folder / "model")
+    for split in ("train", "test"):
+        write(f"{split}.csv", "question,answer\n" + "".join(f"{split} {n}?,thing {n}\n" for n in range(8)))
+
+    def make(strategy: str) -> Path:
+        return write("e.toml", TINY.replace("STRATEGY", strategy))
+
+    return make
+
+
+def test_identical_arms_tie_and_no_winner_is_crowned(folder: Path, tiny: Callable[[str], Path]) -> None:
+    report = run_json(folder, tiny("prompt"))
+    assert report["verdict"]["outcome"] != "win"
+    change = report["arms"][1]["change"]
+    assert change["value"] == 0 and change["p"] == 1
+
+
+PLUGIN = """
+from harness.hookspecs import StrategySpec, hookimpl
+from harness.strategy import PromptStrategy, Strategy
+
+
+@hookimpl
+def harness_strategies():
+    return [StrategySpec("raises", "Raises.", "third_party:Raises"), StrategySpec("dies", "Dies.", "third_party:Dies"),
+            StrategySpec("cheats", "Shows the answer.", "third_party:Cheats")]
+
+
+class Raises(Strategy):
+    def adapt(self, start, context):
+        raise RuntimeError("planted failure")
+
+
+class Dies(Strategy):
+    def adapt(self, start, context):
+        import os, signal
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Cheats(PromptStrategy):
+    def adapt(self, start, context):
+        context.fit(start.with_step(context.step()), "weights", None)
+
+    def render(self, draft, query, view, state):
+        from dataclasses import replace
+        from harness.types import Shot
+        return replace(draft, shots=(Shot(draft.input, "the answer", query.id),))
+"""
+
+
+@pytest.fixture
+def third_party(write: Write, folder: Path) -> dict[str, str]:
+    """A package beside the experiment, found through its entry point."""
+    write("site/third_party.py", PLUGIN)
+    write("site/third_party-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: third-party\nVersion: 1.0\n")
+    write("site/third_party-1.0.dist-info/entry_points.txt", "[harness.plugins]\nmain = third_party\n")
+    return {"PYTHONPATH": str(folder / "site")}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "wanted"),
+    [("raises", "planted failure"), ("dies", "memory ran out"), ("cheats", "would show the answer of")],
+)
+def test_a_failing_strategy_fails_its_own_trial_only(
+    folder: Path, tiny: Callable[[str], Path], third_party: dict[str, str], strategy: str, wanted: str
+) -> None:
+    result = harness(folder, "run", str(tiny(strategy)), "--json", env=third_party)
+    assert result.returncode == 3, result.stderr
+    assert wanted in result.stderr and "Traceback" not in result.stderr
+    statuses = dict(rows(folder, "SELECT arm, status FROM trials"))
+    assert statuses == {"one": "done", "two": "failed"}
+    assert wanted in rows(folder, "SELECT error FROM trials WHERE arm = 'two'")[0][0]
+    report = json.loads(result.stdout)
+    assert [arm["status"] for arm in report["arms"]] == ["done", "failed"]
+    assert report["verdict"]["arm"] != "two"
+
+
+def test_an_interrupted_run_goes_on_to_the_same_end(folder: Path, tiny: Callable[[str], Path]) -> None:
+    """Predictions and training that were stored are used; the result equals an uninterrupted run's."""
+    toml = tiny("lora")
+    run_json(folder, toml)
+    whole = rows(folder, "SELECT trial_id, item_id, raw FROM predictions ORDER BY 1, 2")
+    with sqlite3.connect(folder / "results" / "harness.db") as db:  # as a kill in the second trial leaves it
+        db.execute("UPDATE trials SET status = 'running' WHERE arm = 'two'")
+        db.execute("UPDATE runs SET status = 'running'")
+        for table in ("scores", "error_labels", "predictions"):
+            db.execute(f"DELETE FROM {table} WHERE trial_id = 2")
+    trained = next((folder / "results" / "artifacts").glob("*/lora/adapter_model.safetensors"))
+    before = trained.stat().st_mtime_ns
+    report = run_json(folder, toml)
+    assert rows(folder, "SELECT trial_id, item_id, raw FROM predictions ORDER BY 1, 2") == whole
+    assert trained.stat().st_mtime_ns == before
+    assert all(arm["status"] == "done" for arm in report["arms"])
+    assert report["arms"][1]["cost"]["trained_tokens"] > 0
