@@ -117,7 +117,8 @@ def wilson(share: float, items: float, quantile: float | None = None) -> tuple[f
     below = 1 + z * z / items
     centre = (share + z * z / (2 * items)) / below
     half = z / below * math.sqrt(max(share * (1 - share), 0.0) / items + z * z / (4 * items * items))
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    # At 0 and 1 rounding could leave the share just outside its own interval.
+    return max(min(centre - half, share), 0.0), min(max(centre + half, share), 1.0)
 
 
 def bounded_interval(

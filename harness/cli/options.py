@@ -16,7 +16,7 @@ results_option = click.option(
     help="The results database.",
 )
 limit_option = click.option(
-    "--limit", type=click.IntRange(min=1), help="Only the first N items of every split: a rehearsal."
+    "--limit", type=click.IntRange(min=1), help="Only N items of every split, evenly spread: a rehearsal."
 )
 
 

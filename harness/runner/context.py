@@ -118,5 +118,7 @@ class AdaptContext:
         ):
             if points:
                 self.emit("curve", {"series": f"{self.use.id}/{series}", "points": [list(point) for point in points]})
+        for note in result.notes:
+            self.emit("note", f"{self.use.id}: {note}")
         if result.truncated:
             self.emit("note", f"{self.use.id}: {result.truncated} training sequences were truncated to fit.")

@@ -45,17 +45,17 @@ class Task:
 def load_task(experiment: Experiment, registry: Registry, *, limit: int | None = None) -> Task:
     """Loads, splits and checks the data; raises ConfigError or DataError with every problem found.
 
-    `limit` keeps the first items of each split: a rehearsal of the whole path.
+    `limit` keeps so many items of each split, evenly spread: a rehearsal of the whole path.
     """
     loader = registry.get("task loader", experiment.loader.use).create(experiment.loader.settings)
     data = loader.load(experiment.folder)
     splits = _splits(experiment, data.pool, data.splits)
+    labels = _labels(experiment, splits)
     if limit is not None:
-        splits = {name: examples[:limit] for name, examples in splits.items()}
+        splits = {name: _spread(examples, limit) for name, examples in splits.items()}
     everything = [example for examples in splits.values() for example in examples]
     _check_templates(experiment, everything)
     inputs = {example.id: fill(experiment.task.input, example.query.fields) for example in everything}
-    labels = _labels(experiment, splits)
     quality = check_quality(splits, data.corpus, inputs)
     corpus = mark_answers_in_corpus(data.corpus, everything, inputs)
     return Task(
@@ -72,6 +72,13 @@ def load_task(experiment: Experiment, registry: Registry, *, limit: int | None =
         },
         warnings=(*data.notes, *quality),
     )
+
+
+def _spread(examples: tuple[Example, ...], count: int) -> tuple[Example, ...]:
+    """`count` items at even distances: files are often sorted by label."""
+    if len(examples) <= count:
+        return examples
+    return tuple(examples[position * len(examples) // count] for position in range(count))
 
 
 def _splits(

@@ -13,7 +13,9 @@ class FullFinetune(Strategy):
     class Config(TrainSettings):
         lr: float = Field(5e-5, gt=0, description="Peak learning rate.")
         tokens_per_forward: int = Field(
-            512, ge=1, description="Most tokens per forward pass: small, because the optimiser's state fills the memory."
+            512,
+            ge=1,
+            description="Most tokens per forward pass: small, because the optimiser's state fills the memory.",
         )
 
     def adapt(self, start: Adaptation, context: Context) -> Adaptation:
