@@ -68,7 +68,7 @@ class LiveDisplay:
         self.trials: Any = None
         self.name = ""
         self.label = ""
-        self.started = 0.0
+        self.started, self.done_before = 0.0, 0
 
     def __enter__(self) -> LiveDisplay:
         self.bars.start()
@@ -82,23 +82,24 @@ class LiveDisplay:
         if self.trials is None:
             self.trials = self.bars.add_task("trials", total=total, rate="", note="")
         self.bars.update(self.trials, completed=number - 1, description="trials", note=self.label)
-        self._phase("loading", 1)
+        self._phase("loading", 1, 0)
 
-    def _phase(self, name: str, total: int) -> None:
+    def _phase(self, name: str, total: int, done: int) -> None:
         if self.phase is not None:
             self.bars.remove_task(self.phase)
-        self.name, self.started = name, time.monotonic()
+        self.name, self.started, self.done_before = name, time.monotonic(), done
         self.phase = self.bars.add_task(f"  {name}", total=total, rate="", note="")
 
     def progress(self, value: Mapping[str, Any]) -> None:
         if value["phase"] != self.name:
-            self._phase(value["phase"], value["total"])
-        rate = value["done"] / max(time.monotonic() - self.started, 1e-6)
+            self._phase(value["phase"], value["total"], value["done"])
+        done = value["done"] - self.done_before
+        rate = f"{done / max(time.monotonic() - self.started, 1e-6):.1f}/s" if done else ""
         self.bars.update(
             self.phase,
             completed=value["done"],
             total=value["total"],
-            rate=f"{rate:.1f}/s",
+            rate=rate,
             note=value.get("note", ""),
         )
 

@@ -114,6 +114,7 @@ class Trial:
         drafts = [self.renderer.draft(adaptation, query) for query in queries]
         prompts = [self.engine.loaded.chat.encode(self.renderer.messages(draft)) for draft in drafts]
         answered = len(done)
+        emit("progress", {"phase": "predict", "done": answered, "total": len(queries), "note": ""})
 
         def sink(positions: Sequence[int], answers: Sequence[Answer]) -> None:
             nonlocal answered
@@ -147,6 +148,7 @@ class Trial:
         queries = self.task.test
         step = max(1, len(queries) // LATENCY_ITEMS)
         chosen = queries[::step][:LATENCY_ITEMS]
+        emit("progress", {"phase": "latency", "done": 0, "total": len(chosen), "note": ""})
         self._answer_one(chosen[0], adaptation, variant)  # warm up
         for index in self.renderer.indexes.built.values():
             index.memory.clear()  # remembered searches would hide the cost of retrieval
