@@ -20,6 +20,9 @@ def main(connection: Connection, setup: Mapping[str, Any]) -> None:
     """Entry point of the spawned process. `setup` is the same for all trials of a run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # oneDNN keeps compiled kernels for each shape it meets, and every batch has another token count: its default of
+    # 1,024 kernels costs 0.4 GiB in a full fine-tuning and gains no time.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     if not setup["online"]:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
