@@ -13,8 +13,8 @@ import click
 
 from harness import hookspecs
 from harness.cli import VERBS
-from harness.config import TABLES, ArmTable, SplitTable
 from harness.plugins import KINDS, load_plugins
+from harness.tables import TABLES, ArmTable, SplitTable
 
 FOLDER = Path(__file__).parent
 

@@ -5,104 +5,26 @@ from __future__ import annotations
 import tomllib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from harness.analysis.rows import Decision, Prices
 from harness.exceptions import ConfigError, PluginError, Problem
 from harness.plugins import Registry, nearest
+from harness.tables import (
+    DEFAULT_METRICS,
+    LIMITS,
+    TABLES,
+    ArmTable,
+    BenchmarksTable,
+    ExperimentTable,
+    GenerationTable,
+    ModelTable,
+    TaskTable,
+)
 from harness.toml_lines import Path as KeyPath
 from harness.toml_lines import key_lines, line_of, show_path
-
-DEFAULT_METRICS = {"generate": ["token_f1", "contains", "exact_match", "rouge_l"], "choose": ["accuracy", "macro_f1"]}
-
-
-class Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ExperimentTable(Table):
-    name: str = Field(min_length=1, description="Name of the experiment, shown in reports.")
-    seeds: list[int] = Field([0], min_length=1, description="Random seeds; each seeded arm runs once a seed.")
-    baseline: str | None = Field(None, description="Arm that the others are compared with; default: the first arm.")
-
-
-class ModelTable(Table):
-    ref: str = Field("smollm2-135m-instruct", description="A model plugin's name, a folder, or a Hugging Face id.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Number format; auto: bfloat16 where the hardware is fast at it, else float32."
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
-
-
-class SplitTable(Table):
-    validation: float = Field(0.1, ge=0, lt=1, description="Share of examples for validation.")
-    test: float = Field(0.2, gt=0, lt=1, description="Share of examples for the test.")
-    group_by: str | None = Field(None, description="Field whose values never stand in two splits.")
-    seed: int = Field(0, description="Seed of the split.")
-
-
-class TaskTable(BaseModel):
-    """Keys that are not listed here go to the loader."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    loader: str = Field("jsonl", description="Task loader: jsonl, csv, factbook, or a plugin's.")
-    input: str = Field("{question}", min_length=1, description="Template of the model's input over an item's fields.")
-    instruction: str = Field("", description="What the model is asked to do, in every arm's prompt.")
-    labels: list[str] | None = Field(None, description="A closed set of answers makes the task classification.")
-    readout: Literal["generate", "choose"] | None = Field(
-        None, description="generate: read the text; choose: the most likely label. Default: choose when labels are set."
-    )
-    metrics: list[str | dict[str, Any]] | None = Field(None, description="Metrics, by name or { use = …, settings }.")
-    primary_metric: str | None = Field(None, description="Metric that decides; default: the first.")
-    split: SplitTable = Field(default_factory=SplitTable, description="How a single file is split.")
-
-
-class GenerationTable(Table):
-    max_new_tokens: int = Field(32, ge=1, description="Longest answer, in tokens.")
-    temperature: float = Field(0.0, ge=0, description="0 is greedy.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling.")
-    stop: list[str] = Field(["\n"], description="Texts that end an answer.")
-
-
-class ArmTable(BaseModel):
-    """Keys that are not listed here are the settings of the arm's strategies, by name or id."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str = Field(min_length=1, description="Name of the arm.")
-    strategies: list[str | dict[str, Any]] = Field(min_length=1, description="The chain, applied left to right.")
-
-
-class CostTable(Table):
-    usd_per_hour: float | None = Field(None, ge=0, description="Price of the machine per hour.")
-    usd_per_1k_input_tokens: float | None = Field(None, ge=0, description="Price of 1,000 prompt tokens.")
-    usd_per_1k_output_tokens: float | None = Field(None, ge=0, description="Price of 1,000 generated tokens.")
-    usd_per_1k_cached_tokens: float | None = Field(None, ge=0, description="Price of 1,000 cached prompt tokens.")
-    usd_per_1k_train_tokens: float | None = Field(None, ge=0, description="Price of 1,000 trained tokens.")
-    usd_hosting_per_month: float | None = Field(None, ge=0, description="Fixed price of hosting per month.")
-    usd_per_error: float | None = Field(None, ge=0, description="What a wrong answer costs you.")
-
-
-class DecisionTable(Table):
-    monthly_requests: float | None = Field(None, ge=0, description="Requests a month, for monthly costs.")
-    horizon_months: float = Field(12, gt=0, description="Months over which one-off costs are spread.")
-    refreshes_per_month: float = Field(0, ge=0, description="Re-indexing or retraining per month.")
-    margin: float = Field(0.02, ge=0, description="Smaller differences of the primary metric do not matter.")
-    limits: dict[str, float] = Field(default_factory=dict, description="Upper bounds, e.g. latency_p95_s.")
-
-
-TABLES: dict[str, type[BaseModel]] = {
-    "experiment": ExperimentTable,
-    "model": ModelTable,
-    "task": TaskTable,
-    "generation": GenerationTable,
-    "cost": CostTable,
-    "decision": DecisionTable,
-}
-LIMITS = ("latency_p95_s", "latency_p50_s", "usd_per_1k_requests", "usd_per_month", "peak_memory_bytes")
 
 
 @dataclass(frozen=True)
@@ -135,6 +57,7 @@ class Experiment:
     primary_metric: str
     generation: GenerationTable
     arms: tuple[Arm, ...]
+    benchmark: Use | None
     prices: Prices
     decision: Decision
     folder: str
@@ -152,6 +75,7 @@ class Experiment:
             "task": task,
             "generation": self.generation.model_dump(),
             "arms": [asdict(arm) for arm in self.arms],
+            "benchmarks": asdict(self.benchmark) if self.benchmark is not None else None,
             "cost": asdict(self.prices),
             "decision": asdict(self.decision),
         }
@@ -233,7 +157,7 @@ class _Reader:
         tables = {
             name: self.validate(model, self.data.get(name, {}), (name,))
             for name, model in TABLES.items()
-            if name in self.data or name not in ("experiment", "task")
+            if name in self.data or name not in ("experiment", "task", "benchmarks")
         }
         for name in ("experiment", "task"):
             if name not in self.data:
@@ -243,6 +167,10 @@ class _Reader:
             for limit in decision.limits:
                 if limit not in LIMITS:
                     self.problem(("decision", "limits", limit), "unknown limit.", nearest(limit, LIMITS))
+            if "forgetting" in decision.limits and "benchmarks" not in self.data:
+                path = ("decision", "limits", "forgetting")
+                self.problem(path, "is measured on benchmarks.", 'Add  [benchmarks]  tasks = ["arc_easy"]')
+        benchmark = self.benchmark(tables.get("benchmarks"))
         arms = self.arms(tables["task"])
         loader, readout, metrics, primary = self.task(tables["task"])
         baseline = self.baseline(tables["experiment"], arms)
@@ -261,6 +189,7 @@ class _Reader:
             primary_metric=primary,
             generation=tables["generation"],
             arms=arms,
+            benchmark=benchmark,
             prices=Prices(**tables["cost"].model_dump()),
             decision=Decision(**tables["decision"].model_dump()),
             folder=str(self.path.resolve().parent),
@@ -301,6 +230,12 @@ class _Reader:
         if metrics and primary not in ids:
             self.problem(("task", "primary_metric"), f"'{primary}' is not among the metrics.", nearest(primary, ids))
         return Use(table.loader, table.loader, settings or {}), readout, metrics, primary
+
+    def benchmark(self, table: BenchmarksTable | None) -> Use | None:
+        if table is None:
+            return None
+        settings = self.plugin_settings("benchmark", table.use, dict(table.model_extra or {}), ("benchmarks",))
+        return Use(table.use, table.use, settings or {})
 
     def metrics(self, table: TaskTable, readout: str) -> tuple[Use, ...]:
         chosen = table.metrics if table.metrics is not None else DEFAULT_METRICS[readout]

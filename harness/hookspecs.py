@@ -70,6 +70,11 @@ class TaskLoaderSpec(Spec):
 
 
 @dataclass(frozen=True)
+class BenchmarkSpec(Spec):
+    pass
+
+
+@dataclass(frozen=True)
 class ModelSpec(Spec):
     """`target` names a function without arguments that returns a `harness.models.ModelSource` or raises ModelError."""
 
@@ -101,6 +106,12 @@ def harness_retrievers() -> Sequence[RetrieverSpec]:
 @hookspec
 def harness_task_loaders() -> Sequence[TaskLoaderSpec]:
     """Task loaders: classes with `load(folder) -> LoadedData`."""
+    return ()
+
+
+@hookspec
+def harness_benchmarks() -> Sequence[BenchmarkSpec]:
+    """Public benchmarks: classes with `check`, `keys` and `run` (see `harness.types.Benchmark`)."""
     return ()
 
 

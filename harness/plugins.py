@@ -28,6 +28,7 @@ KINDS = {
     "error classifier": "harness_error_classifiers",
     "retriever": "harness_retrievers",
     "task loader": "harness_task_loaders",
+    "benchmark": "harness_benchmarks",
     "model": "harness_models",
 }
 

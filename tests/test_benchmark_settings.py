@@ -25,7 +25,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
 
 
 def problems(tasks: list[Any], data: dict[str, dict[str, str]] | None = None, **settings: Any) -> str:
-    own = {name: settings.pop(name) for name in ("download", "loglikelihoods") if name in settings}
+    own = {name: settings.pop(name) for name in ("loglikelihoods",) if name in settings}
     return "\n".join(LmEval(LmEval.Config(tasks=tasks, data=data or {}, **settings)).check(".", **own))
 
 

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 Write = Callable[[str, str], Path]
-SHIPPED = sorted((ROOT / "experiments").glob("*.toml"))
+EXPERIMENTS = sorted((ROOT / "experiments").glob("*.toml"))
+SHIPPED = [path for path in EXPERIMENTS if "download = true" not in path.read_text(encoding="utf-8")]
 
 
 def harness(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -60,7 +62,6 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[P
 
 @pytest.mark.parametrize("toml", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_experiment_runs(toml: Path, shipped: Callable[[str], tuple[Path, dict[str, Any]]]) -> None:
-    assert f"harness run experiments/{toml.name}" in toml.read_text(encoding="utf-8").splitlines()[0]
     folder, report = shipped(toml.stem)
     assert report["run"]["name"] == toml.stem
     for arm in report["arms"]:
@@ -73,6 +74,27 @@ def test_shipped_experiment_runs(toml: Path, shipped: Callable[[str], tuple[Path
         if "lora" in arm["name"] or "tun" in arm["name"]:
             assert arm["cost"]["trained_tokens"] > 0 and arm["cost"]["artifact_bytes"] > 1000
     assert rows(folder, "PRAGMA foreign_key_check") == []
+
+
+@pytest.mark.parametrize("toml", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_shipped_experiment_passes_its_check(toml: Path, folder: Path) -> None:
+    assert f"harness run experiments/{toml.name}" in toml.read_text(encoding="utf-8").splitlines()[0]
+    result = harness(folder, "check", str(toml))
+    assert result.returncode == 0 and f"{toml}: fine" in result.stdout, result.stderr
+
+
+def test_a_shipped_experiment_shows_what_tuning_forgot(
+    shipped: Callable[[str], tuple[Path, dict[str, Any]]],
+) -> None:
+    folder, report = shipped("support-intents")
+    found = {row["metric"]: row for row in report["benchmarks"]}["acc"]
+    assert (found["name"], found["n"], found["primary"]) == ("everyday_science", 60, True)
+    assert found["scores"]["zero-shot"]["value"] > 0.4  # four choices: chance is 0.25
+    assert found["changes"]["few-shot"]["method"] == "identical predictions"
+    assert found["changes"]["lora"]["low"] <= found["changes"]["lora"]["value"] <= found["changes"]["lora"]["high"]
+    assert {limit["limit"] for limit in report["limits"]} == {"forgetting"}
+    printed = harness(folder, "report").stdout
+    assert "Benchmarks" in printed and "everyday_science: 60 items" in printed
 
 
 def test_quickstart_names_its_arms(shipped: Callable[[str], tuple[Path, dict[str, Any]]]) -> None:
@@ -273,3 +295,75 @@ def test_an_interrupted_run_goes_on_to_the_same_end(folder: Path, tiny: Callable
     assert trained.stat().st_mtime_ns == before
     assert all(arm["status"] == "done" for arm in report["arms"])
     assert report["arms"][1]["cost"]["trained_tokens"] > 0
+
+
+# -------------------------------------------------------------------------------------------------- benchmarks
+
+BENCHMARKS = """
+    [benchmarks]
+    tasks = ["everyday_science.yaml"]
+    limit = 6
+    [benchmarks.data.everyday_science]
+    test = "everyday_science.jsonl"
+    [decision]
+    limits = { forgetting = 0.9 }
+"""
+
+
+def with_benchmarks(folder: Path, toml: Path, tables: str = BENCHMARKS) -> Path:
+    for suffix in ("yaml", "jsonl"):
+        shutil.copy(ROOT / "experiments" / "data" / f"everyday_science.{suffix}", folder)
+    toml.write_text(toml.read_text(encoding="utf-8") + textwrap.dedent(tables), encoding="utf-8")
+    return toml
+
+
+def test_benchmarks_are_added_without_predicting_again(folder: Path, tiny: Callable[[str], Path]) -> None:
+    toml = tiny("lora")
+    assert run_json(folder, toml)["benchmarks"] == []
+    before = rows(folder, "SELECT id, started_at, finished_at FROM trials")
+    report = run_json(folder, with_benchmarks(folder, toml))
+    assert rows(folder, "SELECT id, started_at, finished_at FROM trials") == before
+    found = {row["metric"]: row for row in report["benchmarks"]}
+    assert set(found) == {"acc", "acc_norm"} and found["acc"]["primary"] and found["acc"]["n"] == 6
+    assert set(found["acc"]["scores"]) == {"one", "two"} and set(found["acc"]["changes"]) == {"two"}
+    assert [limit["state"] for limit in report["limits"] if limit["arm"] == "one"] == ["met"]
+    models = rows(folder, "SELECT model_key FROM trials")
+    assert len(set(models)) == 2 and None not in models
+    assert "Benchmarks" in harness(folder, "report").stdout
+    measured = rows(folder, "SELECT id, created_at FROM benchmarks")
+    assert run_json(folder, toml)["benchmarks"] == report["benchmarks"]
+    assert rows(folder, "SELECT id, created_at FROM benchmarks") == measured
+
+
+def test_arms_with_the_same_model_share_one_measurement(folder: Path, tiny: Callable[[str], Path]) -> None:
+    report = run_json(folder, with_benchmarks(folder, tiny("prompt")))
+    assert len(rows(folder, "SELECT id FROM benchmarks")) == 2  # two metrics of one task on one model
+    change = report["benchmarks"][0]["changes"]["two"]
+    assert (change["value"], change["low"], change["high"]) == (0, 0, 0)
+    assert "the same model as the baseline's" in harness(folder, "report").stdout
+
+
+def test_benchmarks_that_cannot_be_measured_are_refused_before_the_run(
+    folder: Path, tiny: Callable[[str], Path]
+) -> None:
+    toml = with_benchmarks(folder, tiny("prompt"), '[benchmarks]\ntasks = ["arc_esy", "hellaswag"]\nlimits = 3\n')
+    result = harness(folder, "check", str(toml))
+    assert result.returncode == 2 and "benchmarks.limits: unknown key" in result.stderr
+    assert "Did you mean 'limit'?" in result.stderr
+    toml.write_text(toml.read_text(encoding="utf-8").replace("limits = 3\n", ""), encoding="utf-8")
+    result = harness(folder, "check", str(toml), env={"HF_HOME": str(folder / "no-hub")})
+    assert result.returncode == 2 and "arc_easy" in result.stderr
+    assert "[benchmarks.data.hellaswag]" in result.stderr and 'validation = "…"' in result.stderr
+
+
+def test_a_failing_benchmark_keeps_the_answers(folder: Path, tiny: Callable[[str], Path]) -> None:
+    toml = with_benchmarks(folder, tiny("prompt"))
+    task = folder / "everyday_science.yaml"
+    good = task.read_text(encoding="utf-8")
+    task.write_text(good.replace("choices.label.index", "choices.label.no_such"), encoding="utf-8")
+    result = harness(folder, "run", str(toml), "--json")
+    assert result.returncode == 3 and "everyday_science" in result.stderr and "Traceback" not in result.stderr
+    report = json.loads(result.stdout)
+    assert [arm["status"] for arm in report["arms"]] == ["done", "done"] and report["benchmarks"] == []
+    task.write_text(good, encoding="utf-8")
+    assert len(run_json(folder, toml)["benchmarks"]) == 2

@@ -9,10 +9,11 @@ import numpy as np
 
 from harness.analysis.advice import advise
 from harness.analysis.arrays import cluster_codes
+from harness.analysis.benchmarks import Benchmarks, benchmark_warnings
 from harness.analysis.choice import break_evens
 from harness.analysis.economics import arm_cost
 from harness.analysis.intervals import SEEDS_TO_CROSS, wilson
-from harness.analysis.limits import check_limits
+from harness.analysis.limits import Measured, check_limits
 from harness.analysis.measure import Measure
 from harness.analysis.multiplicity import holm
 from harness.analysis.paired import as_change
@@ -67,7 +68,9 @@ def compare(rows: RunRows) -> Comparison:
     """Every arm with intervals, paired change, errors, costs; limits; the verdict; what to be careful about."""
     run = Run(rows)
     changes = _changes(run)
-    limits = check_limits(rows.decision.limits, run.done, run.costs, rows.measured, len(run.items))
+    benchmarks = Benchmarks(run.done, rows.baseline)
+    measured = _measured(rows, benchmarks)
+    limits = check_limits(rows.decision.limits, run.done, run.costs, measured, len(run.items))
     excluded, by_limit = exclusions(run.coverage, limits)
     scored = {arm for arm in run.done if run.main.score(arm) is not None}
     unfinished = {arm: _why_unfinished(run, arm) for arm in run.trials if arm not in scored}
@@ -86,6 +89,7 @@ def compare(rows: RunRows) -> Comparison:
         limits=limits,
     )
     arms = tuple(_arm(run, arm, changes.get(arm)) for arm in run.trials)
+    compared = benchmarks.comparisons()
     return Comparison(
         run=rows.run,
         primary_metric=rows.primary_metric,
@@ -93,11 +97,18 @@ def compare(rows: RunRows) -> Comparison:
         arms=arms,
         verdict=decide(case),
         detectable_difference=_detectable(standing, rows.decision.margin, run.main.span),
-        warnings=tuple(_warnings(run, changes)),
+        warnings=(*_warnings(run, changes), *benchmark_warnings(compared, list(run.done), rows.baseline)),
         break_even=break_evens(run.costs, rows.decision),
         limits=limits,
         advice=advise(arms, rows),
+        benchmarks=compared,
     )
+
+
+def _measured(rows: RunRows, benchmarks: Benchmarks) -> dict[str, dict[str, Measured]]:
+    """What limits bound and neither costs nor predictions know: given rows first, then benchmarks."""
+    found = {arm: {"forgetting": value} for arm, value in benchmarks.forgetting().items()}
+    return {arm: {**found.get(arm, {}), **rows.measured.get(arm, {})} for arm in {*found, *rows.measured}}
 
 
 def _changes(run: Run) -> dict[str, PairedChange]:

@@ -125,6 +125,24 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class BenchmarkComparison:
+    """One metric of one benchmark over the arms that have it. `name`: a task, or a group of `tasks` tasks together.
+    `changes`: arm minus baseline, paired by item; none where the metric is not a mean of items. `primary`: the first
+    metric of a benchmark that the experiment file names."""
+
+    name: str
+    metric: str
+    primary: bool
+    tasks: int
+    n: int
+    shots: int
+    higher_is_better: bool
+    scores: Mapping[str, Interval]
+    changes: Mapping[str, PairedChange]
+    truncated: int = 0
+
+
+@dataclass(frozen=True)
 class Comparison:
     run: Mapping[str, Any]
     primary_metric: str
@@ -136,6 +154,7 @@ class Comparison:
     break_even: tuple[BreakEven, ...] = ()
     limits: tuple[LimitCheck, ...] = ()
     advice: tuple[str, ...] = ()  # what the data suggest doing next
+    benchmarks: tuple[BenchmarkComparison, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -47,6 +47,24 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class BenchmarkRows:
+    """One metric of one benchmark task on one trial's model; fields as in `harness.types.BenchmarkResult`. Equal
+    `model_key`s: the same model, so the same values."""
+
+    task: str
+    group: str
+    metric: str
+    value: float | None
+    items: Mapping[str, float | None]
+    model_key: str
+    higher_is_better: bool = True
+    mean: bool = True
+    primary: bool = False
+    shots: int = 0
+    truncated: int = 0
+
+
+@dataclass(frozen=True)
 class TrialRows:
     """Everything one trial left behind.
 
@@ -67,6 +85,7 @@ class TrialRows:
     prediction_digest: str | None = None
     retrieval_hits: Mapping[str, bool] = field(default_factory=dict)  # item -> a gold document was among the passages
     losses: Sequence[tuple[int, float]] = ()  # (step, training loss)
+    benchmarks: Sequence[BenchmarkRows] = ()
 
 
 @dataclass(frozen=True)

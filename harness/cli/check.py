@@ -14,6 +14,7 @@ from harness.cli.options import limit_option
 @limit_option
 def command(file: Path, limit: int | None) -> None:
     """Validate FILE: settings, plugins, data and model files. Loads no model and writes nothing."""
+    from harness.runner.benchmarks import Benchmarks
     from harness.runner.prepare import prepare
 
     found = prepare(file, limit=limit)
@@ -30,5 +31,12 @@ def command(file: Path, limit: int | None) -> None:
         seeds = [trial.seed for trial in plan.trials if trial.arm == arm.name]
         mark = " (baseline)" if arm.name == experiment.baseline else ""
         click.echo(f"    {arm.name}{mark}: {' → '.join(use.id for use in arm.chain)}, seeds {seeds}")
+    if experiment.benchmark is not None:
+        tasks = Benchmarks(experiment, found.registry).keys
+        click.echo(f"  benchmarks {experiment.benchmark.use}: {', '.join(list(tasks)[:8])}" + _more(len(tasks) - 8))
     for warning in task.warnings:
         click.echo(f"  warning: {warning}")
+
+
+def _more(count: int) -> str:
+    return f" and {count} more" if count > 0 else ""

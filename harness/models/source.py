@@ -16,13 +16,14 @@ _WEIGHT_SUFFIXES = (".safetensors", ".gguf", ".bin")
 @dataclass(frozen=True)
 class ModelSource:
     """`folder` holds the files; `gguf_file` names the one to dequantise; `digest` identifies weights, tokenizer and
-    chat template. `label` is what reports print."""
+    chat template. `label` is what reports print. `loglikelihoods`: whether the model can score given texts."""
 
     ref: str
     label: str
     folder: str
     digest: str
     gguf_file: str | None = None
+    loglikelihoods: bool = True
 
 
 def cache_folder() -> Path:

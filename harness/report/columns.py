@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from harness import taxonomy
-from harness.analysis.result import ArmCost, Comparison, Interval
+from harness.analysis.result import ArmCost, Comparison, Interval, PairedChange
 from harness.report import text
 
 CHOSEN, BEST = "★", "▲"
@@ -155,6 +155,47 @@ def errors(comparison: Comparison) -> Group:
         )
 
     return [Column(two_lines(category), cells(category)) for category in sorted(totals, key=key) if totals[category]]
+
+
+def benchmarks(comparison: Comparison) -> Group:
+    """Each benchmark's score and its change against the baseline with a 95 % interval; "=" is the same model."""
+    found = []
+    for row in comparison.benchmarks:
+        if not row.primary:
+            continue
+        scores = [row.scores.get(arm.name, Interval(None)).value for arm in comparison.arms]
+        header = f"{text.one_line(row.name)}\n{text.one_line(row.metric)}"
+        found.append(Column(header, tuple(map(text.score, scores))))
+        if row.changes:
+            changes = [row.changes.get(arm.name) for arm in comparison.arms]
+            base = [arm.name == comparison.baseline for arm in comparison.arms]
+            found.append(Column("change", tuple(map(_change, changes, base))))
+    return found
+
+
+def _change(change: PairedChange | None, baseline: bool) -> str:
+    if baseline:
+        return "baseline"
+    if change is None or change.value is None:
+        return text.UNKNOWN
+    if change.method == "identical predictions":
+        return "="
+    return f"{text.score(change.value, signed=True)}\n{text.interval(change.low, change.high, digits=2)}"
+
+
+def benchmark_legend(comparison: Comparison) -> list[str]:
+    """How many items and shots; what "=" means."""
+    rows = [row for row in comparison.benchmarks if row.primary]
+    if not rows:
+        return []
+    parts = [
+        f"{text.one_line(row.name)}: {row.n:,} items"
+        + (f" of {row.tasks} tasks" if row.tasks > 1 else "")
+        + (f", {row.shots} shots" if row.shots else "")
+        for row in rows
+    ]
+    same = any(change.method == "identical predictions" for row in rows for change in row.changes.values())
+    return [*parts, *(["=: the same model as the baseline's"] if same else [])]
 
 
 def limits(comparison: Comparison) -> Group:

@@ -31,6 +31,8 @@ def to_markdown(comparison: Comparison) -> str:
         _table("Scores", names, scores),
         "  \n".join(escape(note) for note in notes if note),
         _table("Errors by category", names, columns.errors(comparison)),
+        _table("Benchmarks", names, columns.benchmarks(comparison)),
+        "  \n".join(escape(note) for note in columns.benchmark_legend(comparison)),
         _table("Cost and speed", names, costs),
         escape(bound) if columns.lower_bounds(comparison) else "",
         _table("Limits", names, columns.limits(comparison)),

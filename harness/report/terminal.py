@@ -64,6 +64,8 @@ def _tables(comparison: Comparison, console: Console) -> None:
     _print_dim(summary.detectable(comparison), console)
     _flow("Other scores", name, [column for column in others if column not in beside], console)
     _flow("Errors by category", name, columns.errors(comparison), console)
+    _flow("Benchmarks", name, columns.benchmarks(comparison), console)
+    _print_parts(columns.benchmark_legend(comparison), console)
     costs = [column for column in trade if column not in beside] + columns.quantities(comparison)
     _flow("Cost and speed", name, costs, console)
     if columns.lower_bounds(comparison):

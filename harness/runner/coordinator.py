@@ -18,9 +18,10 @@ from harness.adaptation import digest_of
 from harness.analysis.result import Comparison
 from harness.exceptions import HarnessError
 from harness.runner.analyse import analyse
+from harness.runner.benchmarks import Benchmarks, result_of
 from harness.runner.display import Display
 from harness.runner.evaluate import Evaluator
-from harness.runner.keys import ENGINE_VERSION
+from harness.runner.keys import ENGINE_VERSION, model_key
 from harness.runner.plan import PlannedTrial
 from harness.runner.prepare import Prepared
 from harness.runner.process import WorkerProcess
@@ -52,7 +53,9 @@ class _Run:
         self.prepared, self.store, self.display = prepared, store, display
         self.artifacts = results.parent / "artifacts"
         self.evaluator = Evaluator(prepared.experiment, prepared.task, prepared.registry)
+        self.benchmarks = Benchmarks(prepared.experiment, prepared.registry)
         self.task_fingerprint = digest_of(dict(prepared.task.fingerprints))
+        self.versions = {**self.evaluator.versions, **self.benchmarks.versions}
         self.worker: WorkerProcess | None = None
         self.run_id = ""
 
@@ -68,11 +71,10 @@ class _Run:
             with self.display:
                 for number, (trial, trial_id) in enumerate(zip(trials, ids, strict=True), 1):
                     self.display.begin(trial.arm, trial.seed, number, len(trials))
-                    if self.store.trial(trial_id).status == "done":
+                    if stored := self.store.trial(trial_id).status == "done":
                         self._rescore(trial_id)
                         repeated += 1
-                        self.display.end("stored", None)
-                    elif not self._run_trial(trial, trial_id, scratch):
+                    if not self._run_trial(trial, trial_id, scratch, stored=stored):
                         failed += 1
         except KeyboardInterrupt:
             self._close_worker(force=True)
@@ -95,7 +97,7 @@ class _Run:
             {
                 "resolved": experiment.resolved(),
                 "trials": [[trial.arm, trial.seed, trial.prediction_key] for trial in plan.trials],
-                "scores": self.evaluator.versions,
+                "scores": self.versions,
                 "engine": ENGINE_VERSION,
             }
         )
@@ -122,7 +124,7 @@ class _Run:
                     "fingerprints": dict(prepared.task.fingerprints),
                     "warnings": list(prepared.task.warnings),
                 },
-                score_versions=self.evaluator.versions,
+                score_versions=self.versions,
             )
         )
 
@@ -142,33 +144,67 @@ class _Run:
 
     # -------------------------------------------------------------------------------------------- one trial
 
-    def _run_trial(self, trial: PlannedTrial, trial_id: int, scratch: Path) -> bool:
-        """True when it finished; a failure is recorded with its error and costs no other trial anything."""
+    def _run_trial(self, trial: PlannedTrial, trial_id: int, scratch: Path, *, stored: bool) -> bool:
+        """True when it finished; a failure is recorded with its error and costs no other trial anything.
+
+        Of a stored trial only benchmarks are measured, as far as they are new to its model.
+        """
         started = time.monotonic()
-        self.store.start_trial(trial_id)
-        evaluate_s = 0.0
-        if trial.changes_weights:
-            self._close_worker()  # a fresh process: what earlier trials left in its heap would add to the peak
-        try:
-            worker = self._ready_worker(scratch)
-            status, reason, detail = "failed", "", ""
-            for kind, value in worker.run(self._spec(trial, trial_id)):
-                if kind in ("done", "failed"):
-                    status, reason, detail = kind, value.get("error", ""), value.get("detail", "")
-                else:
-                    evaluate_s += self._take(trial, trial_id, kind, value)
-        except HarnessError as error:  # a plugin's metric, or a worker that could not start
-            status, reason, detail = "failed", str(error), ""
-            self._close_worker(force=True)
-        self.store.add_ledger(trial_id, [LedgerEntry("evaluate", "wall_s", evaluate_s, "s")])
-        self.store.finish_trial(trial_id, "done" if status == "done" else "failed", reason or None, detail or None)
-        self.display.end(status, time.monotonic() - started, reason.splitlines()[0] if reason else "")
+        reason = "" if stored else self._predict(trial, trial_id, scratch)
+        measured = False
+        if not reason:
+            measured, reason = self._benchmark(trial, trial_id, scratch)
+        status = "failed" if reason else "done" if measured or not stored else "stored"
+        seconds = None if status == "stored" else time.monotonic() - started
+        self.display.end(status, seconds, reason.splitlines()[0] if reason else "")
         if trial.changes_weights or (self.worker is not None and not self.worker.alive):
             self._close_worker()  # the next trial gets a fresh base
-        return status == "done"
+        return not reason
+
+    def _predict(self, trial: PlannedTrial, trial_id: int, scratch: Path) -> str:
+        """Adapts, predicts and evaluates; why that failed, or nothing."""
+        self.store.start_trial(trial_id)
+        if trial.changes_weights:
+            self._close_worker()  # a fresh process: what earlier trials left in its heap would add to the peak
+        error, detail, evaluate_s = self._ask(trial, trial_id, scratch, self._spec(trial, trial_id))
+        self.store.add_ledger(trial_id, [LedgerEntry("evaluate", "wall_s", evaluate_s, "s")])
+        self.store.finish_trial(trial_id, "failed" if error else "done", error or None, detail or None)
+        return error
+
+    def _benchmark(self, trial: PlannedTrial, trial_id: int, scratch: Path) -> tuple[bool, str]:
+        """(whether anything was measured, why it failed or nothing). A failure leaves the trial's answers standing:
+        the report says which benchmark is missing, and the same command tries again."""
+        if not self.benchmarks.keys:
+            return False, ""
+        adaptation = self.store.trial(trial_id).adaptation or {}
+        key = model_key(adaptation, (self.prepared.plan.dtype, self.prepared.plan.device))
+        self.store.set_model_key(trial_id, key)
+        done = self.store.benchmarked(key, self.benchmarks.keys.values())
+        if len(done) == len(set(self.benchmarks.keys.values())):
+            return False, ""
+        error, _, _ = self._ask(trial, trial_id, scratch, self.benchmarks.spec(adaptation, done))
+        return True, error
+
+    def _ask(
+        self, trial: PlannedTrial, trial_id: int, scratch: Path, spec: Mapping[str, Any]
+    ) -> tuple[str, str, float]:
+        """Sends a specification to the worker and stores what comes back: (error or nothing, its traceback, seconds
+        spent on evaluation)."""
+        evaluate_s = 0.0
+        try:
+            for kind, value in self._ready_worker(scratch).run(spec):
+                if kind == "failed":
+                    return value["error"] or "failed without a message", value.get("detail", ""), evaluate_s
+                if kind != "done":
+                    evaluate_s += self._take(trial, trial_id, kind, value)
+        except HarnessError as error:  # a plugin's metric, or a worker that could not start
+            self._close_worker(force=True)
+            return str(error), "", evaluate_s
+        return "", "", evaluate_s
 
     def _spec(self, trial: PlannedTrial, trial_id: int) -> dict[str, Any]:
         return {
+            "kind": "trial",
             "adaptation_key": trial.adaptation_key,
             "model_digest": self.prepared.source.digest,
             "chain": [asdict(use) for use in trial.chain],
@@ -200,7 +236,7 @@ class _Run:
             "instruction": experiment.task.instruction,
             "artifacts": str(self.artifacts.resolve()),
             "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-            "online": False,
+            "online": self.benchmarks.online,
         }
 
     def _close_worker(self, *, force: bool = False) -> None:
@@ -228,6 +264,10 @@ class _Run:
             folder = self.artifacts / value["path"]
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             self.store.add_artifact(trial_id, Artifact(value["kind"], value["path"], size, value["digest"]))
+        elif kind == "benchmark":
+            key = self.store.trial(trial_id).model_key
+            results = [result_of(data) for data in value["results"]]
+            self.store.add_benchmark(str(key), self.benchmarks.key(value["task"]), results)
         elif kind == "note":
             self.store.add_note(trial_id, value)
             self.display.note(f"{trial.arm}: {value}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -78,6 +78,13 @@ def prediction_key(adaptation: str, experiment: Experiment, task: Task) -> str:
             "readout": task.readout,
         }
     )
+
+
+def model_key(adaptation: Mapping[str, Any], number_format: tuple[str, str]) -> str:
+    """Equal keys: the same model in memory. `adaptation` in its JSON form; `number_format` is (dtype, device)."""
+    model = adaptation["model"]
+    deltas = [[delta["kind"], delta["digest"]] for delta in model["deltas"]]
+    return digest_of({"engine": ENGINE_VERSION, "base": model["base"], "deltas": deltas, "format": number_format})
 
 
 def score_version(entry: Registered, settings: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from harness.exceptions import ConfigError, HarnessError, Problem
 from harness.models.resolve import resolve_model
 from harness.models.source import ModelSource
 from harness.plugins import Registry, load_plugins
+from harness.runner.benchmarks import plugin
 from harness.runner.plan import Plan, check_arms, make_plan
 from harness.tasks.task import Task, load_task
 from harness.toml_lines import line_of
@@ -45,9 +46,19 @@ def prepare(path: Path, *, limit: int | None = None, download: bool = False) -> 
         problems += error.problems
     except HarnessError as error:
         problems.append(_problem(error, experiment, ("task",)))
+    problems += _benchmark_problems(experiment, registry, source)
     if problems or source is None or task is None:
         raise ConfigError(problems, source=str(path))
     return Prepared(experiment, registry, task, source, make_plan(experiment, task, source, registry))
+
+
+def _benchmark_problems(experiment: Experiment, registry: Registry, source: ModelSource | None) -> list[Problem]:
+    if experiment.benchmark is None:
+        return []
+    able = source is None or source.loglikelihoods
+    sentences = plugin(experiment.benchmark, registry).check(experiment.folder, loglikelihoods=able)
+    line = line_of(experiment.lines, ("benchmarks",))
+    return [Problem(sentence, key="benchmarks", line=line) for sentence in sentences]
 
 
 def _problem(error: HarnessError, experiment: Experiment, key: tuple[str, ...]) -> Problem:

@@ -97,6 +97,10 @@ class _Host:
         }
 
     def run(self, spec: Mapping[str, Any], emit: Any) -> None:
+        from harness.runner.benchmarks import measure
         from harness.runner.trial import Trial
 
+        if spec["kind"] == "benchmark":
+            measure(spec, self.engine, self.registry, emit)
+            return
         Trial(spec, task=self.task, engine=self.engine, renderer=self.renderer, registry=self.registry).run(emit)

@@ -186,3 +186,34 @@ def m005_costs_and_artifacts(db: Database) -> None:
             digest TEXT,
             PRIMARY KEY (adaptation_key, path)
         )""")
+
+
+@migrations()
+def m006_benchmarks(db: Database) -> None:
+    # A benchmark belongs to a model, not to a trial: arms that leave the weights alone share one result, and a second
+    # experiment with the same adapted model measures nothing again. `task_key` covers data, shots, limit and versions.
+    db.execute("ALTER TABLE trials ADD COLUMN model_key TEXT")
+    db.execute("""
+        CREATE TABLE benchmarks (
+            id INTEGER PRIMARY KEY,
+            model_key TEXT NOT NULL,
+            task_key TEXT NOT NULL,
+            task TEXT NOT NULL,
+            group_name TEXT NOT NULL,
+            metric TEXT NOT NULL,
+            value REAL,
+            higher_is_better INTEGER NOT NULL,
+            is_mean INTEGER NOT NULL,
+            is_primary INTEGER NOT NULL,
+            shots INTEGER NOT NULL,
+            truncated INTEGER NOT NULL,
+            created_at TEXT NOT NULL,
+            UNIQUE (model_key, task_key, metric)
+        )""")
+    db.execute("""
+        CREATE TABLE benchmark_items (
+            benchmark_id INTEGER NOT NULL REFERENCES benchmarks(id),
+            item_id TEXT NOT NULL,
+            value REAL,
+            PRIMARY KEY (benchmark_id, item_id)
+        )""")

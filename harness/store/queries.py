@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from harness import taxonomy
 from harness.analysis.rows import Decision, MetricInfo, Prices, RunRows, TrialRows
 from harness.exceptions import HarnessError
+from harness.store.benchmarks import benchmark_rows
 from harness.store.reader import did_you_mean
 from harness.store.records import RunRow, TrialRow, from_json
 from harness.store.writer import NOTHING_FOUND, Store
@@ -201,6 +202,7 @@ def _trial_rows(
         prediction_digest=trial.prediction_digest,
         retrieval_hits=hits,
         losses=_curve(store, trial.id, LOSS),
+        benchmarks=benchmark_rows(store, run, trial),
     )
 
 

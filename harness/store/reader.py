@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
@@ -128,6 +128,11 @@ class Reader:
     def scored_items(self, trial_id: int, metric: str, version: str) -> set[str]:
         query = "SELECT item_id FROM scores WHERE trial_id = ? AND metric = ? AND version = ?"
         return {row[0] for row in self.connection.execute(query, [trial_id, metric, version])}
+
+    def benchmarked(self, model_key: str, task_keys: Collection[str]) -> set[str]:
+        """Those of the task keys under which results of this model are stored."""
+        query = "SELECT DISTINCT task_key FROM benchmarks WHERE model_key = ?"
+        return {row[0] for row in self.connection.execute(query, [model_key])} & set(task_keys)
 
     def labelled_items(self, trial_id: int, classifier: str, version: str) -> set[str]:
         query = "SELECT item_id FROM error_labels WHERE trial_id = ? AND classifier = ? AND version = ?"

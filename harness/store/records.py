@@ -90,6 +90,7 @@ class TrialRow:
     dtype: str | None
     prediction_digest: str | None
     notes: tuple[str, ...]
+    model_key: str | None = None  # equal keys: the same adapted model; benchmarks are kept under it
 
 
 @dataclass(frozen=True)

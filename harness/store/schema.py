@@ -21,6 +21,8 @@ TABLES = {
     "latencies": "Seconds of single requests: batch of one, warm, retrieval included.",
     "curves": "Values by step, such as the training loss.",
     "artifacts": "What adapting left on disk.",
+    "benchmarks": "One metric of one benchmark task on one adapted model, shared by all trials with that model.",
+    "benchmark_items": "A benchmark's values by item; arms are paired by them.",
 }
 
 COLUMNS = {
@@ -68,6 +70,7 @@ COLUMNS = {
     "trials.adaptation": "JSON object: prompt steps, deltas of the model, readout",
     "trials.dtype": "number format of the model",
     "trials.prediction_digest": "equal digests: every item was answered alike",
+    "trials.model_key": "equal keys: the same adapted model; benchmarks are kept under it",
     "trials.notes": "JSON array: what people should know about the trial",
     "run_trials.run_id": "run",
     "run_trials.trial_id": "trial",
@@ -120,6 +123,22 @@ COLUMNS = {
     "artifacts.kind": "peft, soft_prompt or weights",
     "artifacts.bytes": "size of all its files",
     "artifacts.digest": "digest of its tensors and configuration",
+    "benchmarks.id": "number of the result",
+    "benchmarks.model_key": "adapted model: see trials.model_key",
+    "benchmarks.task_key": "digest of the task, its data, shots, limit and versions",
+    "benchmarks.task": "task, such as mmlu_anatomy",
+    "benchmarks.group_name": "name in the experiment file that brought the task in, such as mmlu",
+    "benchmarks.metric": "metric, such as acc",
+    "benchmarks.value": "value over all items; NULL where unknown",
+    "benchmarks.higher_is_better": "1 or 0",
+    "benchmarks.is_mean": "1 where the value is the mean of its items' values",
+    "benchmarks.is_primary": "1 for the task's first metric",
+    "benchmarks.shots": "worked examples in each prompt",
+    "benchmarks.truncated": "requests whose context was cut to fit the window",
+    "benchmarks.created_at": "UTC, ISO 8601",
+    "benchmark_items.benchmark_id": "result",
+    "benchmark_items.item_id": "item within the task",
+    "benchmark_items.value": "the item's value; NULL where unknown",
 }
 
 _HEAD = """\

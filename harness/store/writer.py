@@ -16,7 +16,7 @@ from harness import taxonomy
 from harness.exceptions import HarnessError
 from harness.store.reader import Reader
 from harness.store.records import Artifact, NewRun, NewTrial, RunStatus, TrialStatus, clean_text, number, to_json
-from harness.types import ErrorLabel, Example, LedgerEntry, Phase, Prediction, Record
+from harness.types import BenchmarkResult, ErrorLabel, Example, LedgerEntry, Phase, Prediction, Record
 
 #: Stored for an item about which a classifier had nothing to say, so that it is not asked again; no report shows it.
 NOTHING_FOUND = "nothing_found"
@@ -172,6 +172,12 @@ class Store(Reader):
             )
             _must_exist(done, f"trial {trial_id}")
 
+    def set_model_key(self, trial_id: int, model_key: str) -> None:
+        """Says which adapted model the trial used; its benchmarks are those of that model."""
+        with self._transaction() as db:
+            done = db.execute("UPDATE trials SET model_key = ? WHERE id = ?", [model_key, trial_id])
+            _must_exist(done, f"trial {trial_id}")
+
     def add_note(self, trial_id: int, note: str) -> None:
         """Something about a trial that people should read, such as "training stopped early"; said twice, kept once."""
         with self._transaction() as db:
@@ -290,6 +296,32 @@ class Store(Reader):
         rows = [(trial_id, series, step, number(value)) for step, value in points]
         with self._transaction() as db:
             db.executemany("INSERT OR REPLACE INTO curves VALUES (?, ?, ?, ?)", rows)
+
+    def add_benchmark(self, model_key: str, task_key: str, results: Sequence[BenchmarkResult]) -> None:
+        """All metrics of one benchmark task on one model, with their items; earlier ones are replaced."""
+        with self._transaction() as db:
+            old = "SELECT id FROM benchmarks WHERE model_key = ? AND task_key = ?"
+            db.execute(f"DELETE FROM benchmark_items WHERE benchmark_id IN ({old})", [model_key, task_key])
+            db.execute("DELETE FROM benchmarks WHERE model_key = ? AND task_key = ?", [model_key, task_key])
+            for result in results:
+                row = {
+                    "model_key": model_key,
+                    "task_key": task_key,
+                    "task": clean_text(result.task),
+                    "group_name": clean_text(result.group),
+                    "metric": clean_text(result.metric),
+                    "value": number(result.value),
+                    "higher_is_better": int(result.higher_is_better),
+                    "is_mean": int(result.mean),
+                    "is_primary": int(result.primary),
+                    "shots": result.shots,
+                    "truncated": result.truncated,
+                    "created_at": now(),
+                }
+                marks = ", ".join(f":{name}" for name in row)
+                made = db.execute(f"INSERT INTO benchmarks ({', '.join(row)}) VALUES ({marks})", row).lastrowid
+                items = [(made, clean_text(item.item_id), number(item.value)) for item in result.items]
+                db.executemany("INSERT OR REPLACE INTO benchmark_items VALUES (?, ?, ?)", items)
 
     def add_artifact(self, trial_id: int, artifact: Artifact) -> None:
         """A file or folder that the trial's adaptation left."""

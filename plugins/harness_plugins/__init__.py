@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.hookspecs import (
+    BenchmarkSpec,
     ErrorClassifierSpec,
     MetricSpec,
     ModelSpec,
@@ -79,6 +80,12 @@ def harness_task_loaders() -> Sequence[TaskLoaderSpec]:
         TaskLoaderSpec("csv", "CSV files with a header row.", f"{at}.files:Csv"),
         TaskLoaderSpec("factbook", "Questions and documents from the CIA World Factbook.", f"{at}.factbook:Factbook"),
     ]
+
+
+@hookimpl
+def harness_benchmarks() -> Sequence[BenchmarkSpec]:
+    at = "harness_plugins.benchmarks"
+    return [BenchmarkSpec("lm_eval", "Tasks of EleutherAI's lm-evaluation-harness.", f"{at}.lm_eval:LmEval")]
 
 
 @hookimpl

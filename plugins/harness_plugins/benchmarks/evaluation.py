@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness_plugins.benchmarks import BenchmarkItem
+from harness.types import BenchmarkItem
 from harness_plugins.benchmarks.catalogue import Leaf
 
 _LOCAL = "custom_dataset: !function harness_plugins.benchmarks.local_data.load\n"

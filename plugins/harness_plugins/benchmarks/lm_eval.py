@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.exceptions import DataError, HarnessError, TrialError
 from harness.models.source import file_digest
-from harness_plugins.benchmarks import BenchmarkItem, BenchmarkResult
+from harness.types import BenchmarkResult
 from harness_plugins.benchmarks.catalogue import Catalogue, Function, Leaf
 from harness_plugins.benchmarks.local_data import columns, in_hub_cache, needed_columns, rows
 
@@ -81,9 +81,13 @@ class LmEval:
             default_factory=dict,
             description="Local files by task or group, then by split: test, validation, train, dev.",
         )
+        download: bool = Field(
+            False, description="Whether `harness run` may fetch data sets that are not on this machine from the hub."
+        )
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.online = config.download
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -128,8 +132,8 @@ class LmEval:
 
     # ---------------------------------------------------------------------------------------------------- check
 
-    def check(self, folder: str, *, download: bool = False, loglikelihoods: bool = True) -> list[str]:
-        """Sentences on what cannot work; see `harness_plugins.benchmarks.Benchmark`."""
+    def check(self, folder: str, *, loglikelihoods: bool = True) -> list[str]:
+        """Sentences on what cannot work; see `harness.types.Benchmark`."""
         sentences: list[str] = []
         seen: set[str] = set()
         used: set[str | None] = set()
@@ -144,9 +148,9 @@ class LmEval:
             seen |= {one.name for one in planned}
             missing = []
             for one in planned:
-                if one.files is None and not download and _needs_data(one) and not in_hub_cache(one.settings):
+                if one.files is None and not self.online and _needs_data(one) and not in_hub_cache(one.settings):
                     missing.append(one)
-                found += [f"task '{one.name}' {text}" for text in _problems(one, entry, download, loglikelihoods)]
+                found += [f"task '{one.name}' {text}" for text in _problems(one, entry, self.online, loglikelihoods)]
             if missing:
                 found.append(_no_data(entry.task, missing))
             sentences += found[:_SHOWN]
@@ -158,7 +162,7 @@ class LmEval:
         return sentences
 
     def keys(self, folder: str) -> dict[str, str]:
-        """A digest for each task; see `harness_plugins.benchmarks.Benchmark`."""
+        """A digest for each task; see `harness.types.Benchmark`."""
         return {
             one.name: _digest(one, self.catalogue) for entry in self._entries() for one in self._planned(entry, folder)
         }
@@ -166,7 +170,7 @@ class LmEval:
     # ------------------------------------------------------------------------------------------------------ run
 
     def run(self, lm: Any, seed: int, folder: str, *, skip: Collection[str] = ()) -> Iterator[BenchmarkResult]:
-        """Results task by task; see `harness_plugins.benchmarks.Benchmark`."""
+        """Results task by task; see `harness.types.Benchmark`."""
         from harness_plugins.benchmarks.evaluation import evaluate
 
         for entry in self._entries():
@@ -294,7 +298,7 @@ def _no_data(written: str, missing: Sequence[_Planned]) -> str:
     example = f" (a path may hold {{subject}}, here '{first.settings.get('dataset_name')}')" if len(missing) > 1 else ""
     return (
         f"{whose} no local data, and '{first.settings.get('dataset_path')}' is not in the local Hugging Face cache; "
-        f"give {where} with {lines}{example}."
+        f"give {where} with {lines}{example}, or write download = true under [benchmarks]."
     )
 
 
@@ -331,6 +335,3 @@ def _digest(one: _Planned, catalogue: Catalogue) -> str:
 
 def _is_mean(value: float | None, values: Sequence[float], n: int) -> bool:
     return value is not None and len(values) == n > 0 and abs(sum(values) / n - value) <= 1e-9 * max(1, abs(value))
-
-
-__all__ = ["BenchmarkItem", "BenchmarkResult", "LmEval"]
