@@ -14,9 +14,33 @@ import click
 from harness import hookspecs
 from harness.cli import VERBS
 from harness.plugins import KINDS, load_plugins
+from harness.readout import Choose
 from harness.tables import TABLES, ArmTable, SplitTable
 
 FOLDER = Path(__file__).parent
+
+
+READOUT = [
+    '`readout = "choose"` answers with the label whose tokens, end of turn included, have the highest summed',
+    'log-likelihood. As a table, `readout = { … }`, it takes `kind` (`"choose"`, the default, or `"generate"`, which',
+    "has no options) and:",
+    "",
+]
+READOUT_NOTES = [
+    "- `normalise` keeps long labels from losing by their length alone. `tokens` counts the end of turn; `characters`",
+    "  is what lm-eval's `acc_norm` divides by, `bytes` what its `acc_bytes` does.",
+    "- `calibrate` is contextual calibration ([Zhao et al. 2021](https://arxiv.org/abs/2102.09690)): each label's",
+    "  probability is divided by its mean probability under `content_free` inputs in the arm's own prompt. Shots or",
+    "  passages that depend on the question are those of a few training examples. The extra prompts are booked once",
+    "  per trial, under preparation. It comes after `normalise`.",
+    "- The softmax of the final scores is the probability that `ece` and `brier` judge.",
+    '- `by = "generation"` spells the answer token by token and can only spell a label: the cost hardly grows with the',
+    "  number of labels. It is greedy whatever the temperature, and gives no probabilities: `ece` and `brier` stay",
+    "  unknown.",
+    "",
+    "Other options predict again and never train again. An arm can have options of its own, by the strategy `choose`:",
+    '`strategies = ["prompt", "choose"]` and `choose = { calibrate = true }`.',
+]
 
 
 def cell(text: str) -> str:
@@ -71,6 +95,11 @@ def experiment_file() -> str:
                 "`split = { … }` takes:",
                 "",
                 *settings_table(SplitTable),
+                "",
+                *READOUT,
+                *settings_table(Choose),
+                "",
+                *READOUT_NOTES,
                 "",
             ]
     lines += [

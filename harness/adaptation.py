@@ -53,7 +53,8 @@ class ModelState:
 
 @dataclass(frozen=True)
 class Readout:
-    """How an answer is read: `kind` "generate" (text) or "choose" (the most likely label), with settings."""
+    """How an answer is read: `kind` "generate" (text) or "choose" (one of the labels), with settings: the options of
+    `harness.readout.Choose`, and "prior" once they are calibrated. Empty settings: the task's options hold."""
 
     kind: str = "generate"
     settings: Mapping[str, Any] = field(default_factory=dict)

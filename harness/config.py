@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from harness.analysis.rows import Decision, Prices
 from harness.exceptions import ConfigError, PluginError, Problem
 from harness.plugins import Registry, nearest
+from harness.readout import read_readout
 from harness.tables import (
     DEFAULT_METRICS,
     LIMITS,
@@ -53,6 +55,7 @@ class Experiment:
     task: TaskTable
     loader: Use
     readout: str
+    readout_options: dict[str, Any]  # see harness.readout; {} for the defaults
     metrics: tuple[Use, ...]
     primary_metric: str
     generation: GenerationTable
@@ -67,8 +70,8 @@ class Experiment:
     def resolved(self) -> dict[str, Any]:
         """Everything that was decided, with defaults filled in; JSON-able."""
         task = self.task.model_dump(include=set(TaskTable.model_fields))
-        task |= {"readout": self.readout, "metrics": [asdict(use) for use in self.metrics]}
-        task |= {"primary_metric": self.primary_metric, "loader": asdict(self.loader)}
+        task |= {"metrics": [asdict(use) for use in self.metrics], "primary_metric": self.primary_metric}
+        task |= {"loader": asdict(self.loader), "readout": {"kind": self.readout, **self.readout_options}}
         return {
             "experiment": {"name": self.name, "seeds": list(self.seeds), "baseline": self.baseline},
             "model": self.model.model_dump(),
@@ -128,12 +131,12 @@ class _Reader:
                 if item["type"] == "extra_forbidden":
                     self.problem(where, "unknown key.", nearest(str(item["loc"][-1]), model.model_fields))
                 elif item["type"] == "missing":
-                    self.problem(where, "is missing.", _describe(model, item["loc"]))
+                    self.problem(where, "is missing.", _hint(model, item))
                 else:
                     message = item["msg"].removeprefix("Value error, ")
                     value = repr(item["input"])
                     got = f" (got {value[:60]})" if item["type"] != "value_error" else ""
-                    self.problem(where, message[0].lower() + message[1:] + got, _describe(model, item["loc"]))
+                    self.problem(where, message[0].lower() + message[1:] + got, _hint(model, item))
             return None
 
     def plugin_settings(self, kind: str, use: str, settings: Any, path: KeyPath) -> dict[str, Any] | None:
@@ -172,7 +175,7 @@ class _Reader:
                 self.problem(path, "is measured on benchmarks.", 'Add  [benchmarks]  tasks = ["arc_easy"]')
         benchmark = self.benchmark(tables.get("benchmarks"))
         arms = self.arms(tables["task"])
-        loader, readout, metrics, primary = self.task(tables["task"])
+        loader, (readout, options), metrics, primary = self.task(tables["task"])
         baseline = self.baseline(tables["experiment"], arms)
         if self.problems:
             raise ConfigError(self.problems, source=str(self.path))
@@ -185,6 +188,7 @@ class _Reader:
             task=tables["task"],
             loader=loader,
             readout=readout,
+            readout_options=options,
             metrics=metrics,
             primary_metric=primary,
             generation=tables["generation"],
@@ -205,9 +209,9 @@ class _Reader:
             return table.baseline
         return arms[0].name if arms else ""
 
-    def task(self, table: TaskTable | None) -> tuple[Any, str, tuple[Use, ...], str]:
+    def task(self, table: TaskTable | None) -> tuple[Any, tuple[str, dict[str, Any]], tuple[Use, ...], str]:
         if table is None:
-            return None, "generate", (), ""
+            return None, ("generate", {}), (), ""
         extra = dict(table.model_extra or {})
         try:
             fields = self.registry.get("task loader", table.loader).config_class().model_fields
@@ -221,7 +225,7 @@ class _Reader:
             self.problem(("task", key), "unknown key.", nearest(key, [*TaskTable.model_fields, *fields]))
             del extra[key]
         settings = self.plugin_settings("task loader", table.loader, extra, ("task",))
-        readout = table.readout or ("choose" if table.labels else "generate")
+        readout, options = read_readout(table.readout, bool(table.labels), self)
         if readout == "choose" and table.labels is not None and len(set(table.labels)) < 2:
             self.problem(("task", "labels"), "needs at least two different labels.")
         metrics = self.metrics(table, readout)
@@ -229,7 +233,7 @@ class _Reader:
         ids = [use.id for use in metrics]
         if metrics and primary not in ids:
             self.problem(("task", "primary_metric"), f"'{primary}' is not among the metrics.", nearest(primary, ids))
-        return Use(table.loader, table.loader, settings or {}), readout, metrics, primary
+        return Use(table.loader, table.loader, settings or {}), (readout, options), metrics, primary
 
     def benchmark(self, table: BenchmarksTable | None) -> Use | None:
         if table is None:
@@ -319,6 +323,9 @@ class _Reader:
             self.problem(path, f"two strategies read the answer: {', '.join(readouts)}.", "Keep one of them.")
 
 
-def _describe(model: type[BaseModel], location: tuple[Any, ...]) -> str:
-    known = model.model_fields.get(str(location[0])) if location else None
-    return known.description or "" if known is not None else ""
+def _hint(model: type[BaseModel], error: Any) -> str:
+    """The nearest of a closed set of values, else what the key means."""
+    choices = re.findall(r"'([^']*)'", error["ctx"]["expected"]) if error["type"] == "literal_error" else []
+    near = nearest(str(error["input"]), choices)
+    known = model.model_fields.get(str(error["loc"][0])) if error["loc"] else None
+    return near if near.startswith("Did you mean") else known.description or "" if known is not None else ""

@@ -43,8 +43,8 @@ class TaskTable(BaseModel):
     input: str = Field("{question}", min_length=1, description="Template of the model's input over an item's fields.")
     instruction: str = Field("", description="What the model is asked to do, in every arm's prompt.")
     labels: list[str] | None = Field(None, description="A closed set of answers makes the task classification.")
-    readout: Literal["generate", "choose"] | None = Field(
-        None, description="generate: read the text; choose: the most likely label. Default: choose when labels are set."
+    readout: str | dict[str, Any] | None = Field(
+        None, description="generate: read the text; choose: one of the labels (default with labels); or a table."
     )
     metrics: list[str | dict[str, Any]] | None = Field(None, description="Metrics, by name or { use = …, settings }.")
     primary_metric: str | None = Field(None, description="Metric that decides; default: the first.")

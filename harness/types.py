@@ -113,7 +113,8 @@ class Prediction:
 
     `finish` says why the text ended: "stop" (end of turn or stop string), "length" (token limit), "choice" (picked
     from the labels), "overflow" (the arm's own prompt did not fit: counts as its answer), "error" (ours: not counted).
-    `label_scores` holds log-likelihoods of the labels for choices, in nats.
+    `label_scores` holds, for choices by likelihood, the labels' log-likelihoods in nats, with the readout's length
+    normalisation and calibration applied; their softmax is the labels' probabilities.
     """
 
     item_id: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -51,4 +52,15 @@ def greedy_ids(variant: Variant, prompt: Sequence[int], new_tokens: int, eos: Se
         if token in eos:
             break
         ids.append(token)
+    return ids
+
+
+def constrained_ids(variant: Variant, prompt: Sequence[int], answers: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """One token at a time, every one by a forward of the whole sequence, all tokens but those of answers masked out."""
+    ids: tuple[int, ...] = ()
+    while ids not in answers:
+        row = logits(variant, [*prompt, *ids])[-1]
+        following = {answer[len(ids)] for answer in answers if answer[: len(ids)] == ids}
+        masked = [float(row[token]) if token in following else -math.inf for token in range(len(row))]
+        ids = (*ids, masked.index(max(masked)))
     return ids

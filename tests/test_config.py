@@ -97,6 +97,47 @@ def test_one_mistake(write: Write, registry: Registry, change: tuple[str, str], 
     assert any(wanted in problem for problem in found), found
 
 
+@pytest.mark.parametrize(
+    ("readout", "wanted"),
+    [
+        ('"chose"', ["Did you mean 'choose'?"]),
+        ('{ kind = "chose", normalise = "token", by = "generatin" }', ["'choose'?", "'tokens'?", "'generation'?"]),
+        ("{ calibrat = true }", ["task.readout.calibrat: unknown key", "Did you mean 'calibrate'?"]),
+        ('{ kind = "generate", calibrate = true }', ["task.readout.calibrate: bears on a choice only"]),
+        (
+            '{ by = "generation", calibrate = true, normalise = "bytes" }',
+            ["normalise corrects the scores", "calibrate corrects the scores"],
+        ),
+        ('{ content_free = ["?"] }', ["content_free is read with calibrate = true only"]),
+        ("{ calibrate = true, content_free = [] }", ["task.readout.content_free: list should have at least 1 item"]),
+    ],
+)
+def test_a_readout_that_cannot_be(write: Write, registry: Registry, readout: str, wanted: list[str]) -> None:
+    found = "\n".join(problems(write, registry, GOOD.replace("[task]", f"[task]\nreadout = {readout}")))
+    assert all(sentence in found for sentence in wanted) and "line 6" in found, found
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "options"),
+    [
+        ('labels = ["a", "b"]', "choose", {}),
+        ('readout = "generate"', "generate", {}),
+        ('readout = { kind = "generate" }', "generate", {}),
+        ("readout = { calibrate = false }", "choose", {}),
+        ('readout = { by = "generation" }', "choose", {"by": "generation"}),
+        ('readout = { kind = "choose", normalise = "bytes" }', "choose", {"normalise": "bytes"}),
+        ("readout = { calibrate = true }", "choose", {"calibrate": True, "content_free": ["N/A", "", "[MASK]"]}),
+    ],
+)
+def test_a_readout_is_a_name_or_a_table(
+    write: Write, registry: Registry, task: str, kind: str, options: dict[str, object]
+) -> None:
+    experiment = load_experiment(write("e.toml", GOOD.replace("[task]", f"[task]\n{task}")), registry)
+    assert experiment.readout == kind
+    assert bool(experiment.readout_options) is bool(options) and options.items() <= experiment.readout_options.items()
+    assert experiment.resolved()["task"]["readout"] == {"kind": kind, **experiment.readout_options}
+
+
 def test_broken_toml_names_the_line(write: Write, registry: Registry) -> None:
     assert "line 2" in problems(write, registry, '[experiment]\nname = demo"\n')[0]
 

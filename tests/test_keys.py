@@ -92,6 +92,18 @@ def test_new_test_data_predicts_without_retraining(trial: Callable[..., PlannedT
     assert before.adaptation_key == after.adaptation_key and before.prediction_key != after.prediction_key
 
 
+def test_readout_options_predict_again_and_never_retrain(trial: Callable[..., PlannedTrial]) -> None:
+    def reading(readout: str) -> PlannedTrial:
+        return trial(('metrics = ["exact_match"]', f'metrics = ["exact_match"]\n    readout = {readout}'))
+
+    plain = reading('"choose"')
+    assert reading('{ kind = "choose", normalise = "none" }') == plain
+    written = ['{ normalise = "tokens" }', '{ by = "generation" }', "{ calibrate = true }"]
+    others = [reading(readout) for readout in [*written, '{ calibrate = true, content_free = ["?"] }']]
+    assert {other.adaptation_key for other in others} == {plain.adaptation_key}
+    assert len({plain.prediction_key, *(other.prediction_key for other in others)}) == 5
+
+
 def test_score_versions_follow_settings(write: Write, registry: Registry, trial: Callable[..., PlannedTrial]) -> None:
     trial(('metrics = ["exact_match"]', 'metrics = [{ use = "numeric", relative = 0.1 }]'))
     one = prepare(Path("e.toml"))

@@ -88,6 +88,7 @@ def test_plugins_import_only_public_names() -> None:
         "harness.hookspecs",
         "harness.strategy",
         "harness.adaptation",
+        "harness.readout",
         "harness.rendering",
         "harness.taxonomy",
         "harness.models.source",

@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.adaptation import Adaptation, Delta
 from harness.models.chat import Encoded
+from harness.models.choice import Choice
 from harness.models.generation import generate
 from harness.models.loading import Loaded
-from harness.models.requests import Decoding, GenerateRequest, ScoreRequest
+from harness.models.requests import Decoding, GenerateRequest, Generation, ScoreRequest
 from harness.models.scoring import probe, score
 from harness.models.variant import Variant
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer of the engine. `scores`: log-likelihood of each label, for choices."""
+    """One answer of the engine. `scores`: the final score of each label, for choices by likelihood."""
 
     text: str
     finish: str
@@ -29,6 +29,23 @@ class Answer:
 
 
 AnswerSink = Callable[[Sequence[int], Sequence[Answer]], None]
+Skip = Callable[[Sequence[int]], bool]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Prompts that fit, at `positions` of `prompts`, and where their answers go."""
+
+    variant: Variant
+    prompts: Sequence[Encoded]
+    positions: Sequence[int]
+    skip: Skip | None
+    deliver: AnswerSink
+
+    def tokens_in(self, position: int) -> int:
+        """Tokens of the prompt as the model reads it, soft prompt included."""
+        root = 0 if self.variant.root is None else int(self.variant.root.shape[0])
+        return root + len(self.prompts[position].ids)
 
 
 class Engine:
@@ -59,16 +76,16 @@ class Engine:
         *,
         labels: Sequence[str] = (),
         seed: int = 0,
-        skip: Callable[[Sequence[int]], bool] | None = None,
+        skip: Skip | None = None,
         sink: AnswerSink | None = None,
     ) -> list[Answer | None]:
         """Answers for prompts, in order; None where `skip` left a finished batch out. Prompts that do not fit get the
         finish "overflow" and an empty text."""
         answers: list[Answer | None] = [None] * len(prompts)
         root = self.root_length(variant)
-        choose = adaptation.readout.kind == "choose"
-        replies = [self.loaded.chat.encode_reply(label) for label in labels] if choose else []
-        room = max(map(len, replies), default=0) if choose else self.max_new_tokens
+        readout = adaptation.readout
+        choice = Choice(labels, self.loaded.chat, readout.settings) if readout.kind == "choose" else None
+        room = self.max_new_tokens if choice is None else choice.room
         window = self.loaded.window
         fits = [window is None or root + len(prompt.ids) + room <= window for prompt in prompts]
         positions = [position for position, good in enumerate(fits) if good]
@@ -81,66 +98,51 @@ class Engine:
 
         over = [position for position, good in enumerate(fits) if not good]
         deliver(over, [Answer("", "overflow", root + len(prompts[position].ids), 0) for position in over])
-        if choose:
-            self._choose(variant, prompts, positions, dict(zip(labels, replies, strict=True)), skip, deliver)
+        work = _Work(variant, prompts, positions, skip, deliver)
+        if choice is None:
+            self._generate(work, self.decoding, self.max_new_tokens, seed)
+        elif choice.options.by == "generation":
+            self._generate(work, choice.decoding, choice.room, seed)
         else:
-            self._generate(variant, prompts, positions, seed, skip, deliver)
+            self._choose(work, choice)
         return answers
 
-    def _generate(
-        self,
-        variant: Variant,
-        prompts: Sequence[Encoded],
-        positions: Sequence[int],
-        seed: int,
-        skip: Callable[[Sequence[int]], bool] | None,
-        deliver: AnswerSink,
-    ) -> None:
-        root = self.root_length(variant)
+    def _generate(self, work: _Work, decoding: Decoding, new_tokens: int, seed: int) -> None:
+        positions, skip = work.positions, work.skip
         requests = [
-            GenerateRequest(prompts[position].ids, self.max_new_tokens, seed=seed * 1_000_003 + position)
+            GenerateRequest(work.prompts[position].ids, new_tokens, seed=seed * 1_000_003 + position)
             for position in positions
         ]
 
-        def on_batch(indices: Sequence[int], made: Sequence[Any]) -> None:
-            deliver(
-                [positions[index] for index in indices],
-                [
-                    Answer(text.text, text.finish, root + len(requests[index].prompt), len(text.ids))
-                    for index, text in zip(indices, made, strict=True)
-                ],
-            )
+        def on_batch(indices: Sequence[int], made: Sequence[Generation]) -> None:
+            found = [positions[index] for index in indices]
+            answers = [
+                Answer(text.text, text.finish, work.tokens_in(position), len(text.ids))
+                for position, text in zip(found, made, strict=True)
+            ]
+            work.deliver(found, answers)
 
         generate(
-            variant,
+            work.variant,
             self.loaded.tokenizer,
             requests,
-            self.decoding,
+            decoding,
             plain=self.plain is not None,
             skip=None if skip is None else lambda indices: skip([positions[index] for index in indices]),
             on_batch=on_batch,
         )
 
-    def _choose(
-        self,
-        variant: Variant,
-        prompts: Sequence[Encoded],
-        positions: Sequence[int],
-        replies: Mapping[str, tuple[int, ...]],
-        skip: Callable[[Sequence[int]], bool] | None,
-        deliver: AnswerSink,
-    ) -> None:
-        """The most likely label, end of turn included; chunks of questions so that finished ones can be stored."""
-        root = self.root_length(variant)
-        for start in range(0, len(positions), 64):
-            chunk = positions[start : start + 64]
-            if skip is not None and skip(chunk):
+    def _choose(self, work: _Work, choice: Choice) -> None:
+        """The label with the highest score; chunks of questions so that finished ones can be stored."""
+        lengths = dict(zip(choice.labels, map(len, choice.replies), strict=True))
+        for start in range(0, len(work.positions), 64):
+            chunk = work.positions[start : start + 64]
+            if work.skip is not None and work.skip(chunk):
                 continue
-            requests = [ScoreRequest(prompts[position].ids, tuple(replies.values())) for position in chunk]
+            requests = [ScoreRequest(work.prompts[position].ids, choice.replies) for position in chunk]
             made = []
-            for position, scores in zip(chunk, score(variant, requests, plain=self.plain is not None), strict=True):
-                by_label = {label: found.logprob for label, found in zip(replies, scores, strict=True)}
-                best = max(by_label, key=lambda label: by_label[label])
-                tokens = root + len(prompts[position].ids)
-                made.append(Answer(best, "choice", tokens, len(replies[best]), by_label))
-            deliver(chunk, made)
+            for position, found in zip(chunk, score(work.variant, requests, plain=self.plain is not None), strict=True):
+                scores = choice.scores(found)
+                best = max(scores, key=lambda label: scores[label])
+                made.append(Answer(best, "choice", work.tokens_in(position), lengths[best], scores))
+            work.deliver(chunk, made)

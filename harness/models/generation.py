@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +18,7 @@ from transformers import DynamicCache
 
 from harness.exceptions import ModelError
 from harness.models.batching import plan_batches
+from harness.models.constrained import Constrained
 from harness.models.engine_attention import AttentionPlan, KeyValues, RowStore
 from harness.models.engine_model import OpenModel
 from harness.models.engine_sampling import Ending, Sampler
@@ -53,6 +55,9 @@ def generate(
     one sequence at a time through the model's own forward, for models that the scoring `probe` refuses.
     """
     opened = OpenModel(variant)
+    if decoding.choices:
+        longest = max(len(ids) for _, ids in decoding.choices)
+        requests = [replace(request, max_new_tokens=longest) for request in requests]
     prompts = _prompts(requests, opened)
     shared = 0 if plain else _common(prompts)
     if token_budget is None:
@@ -91,8 +96,12 @@ def _decode(
     tokenizer: Any,
     decoding: Decoding,
 ) -> list[Generation]:
-    sampler = Sampler(decoding, [request.seed for request in requests])
-    ending = Ending(tokenizer, decoding)
+    sampler: Sampler | Constrained
+    ending: Ending | Constrained
+    if decoding.choices:
+        sampler = ending = Constrained(decoding.choices, len(requests))
+    else:
+        sampler, ending = Sampler(decoding, [request.seed for request in requests]), Ending(tokenizer, decoding)
     ids: list[list[int]] = [[] for _ in requests]
     done = [Generation((), "", "length") if request.max_new_tokens < 1 else None for request in requests]
     active = [index for index in range(len(requests)) if done[index] is None]

@@ -35,17 +35,24 @@ class GenerateRequest:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How texts are drawn: temperature 0 is greedy. `stop` strings end a text and are cut off; so do `eos_ids`."""
+    """How texts are drawn: temperature 0 is greedy. `stop` strings end a text and are cut off; so do `eos_ids`.
+
+    `choices`, (text, ids) pairs, allow nothing else: the text is the one whose ids greedy decoding spells when it can
+    take no other token; all other settings are of no interest then. The ids end with a token that stands nowhere else
+    in them, such as the end of turn.
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
     eos_ids: tuple[int, ...] = ()
+    choices: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
 class Generation:
-    """`text`: decoded without special tokens, cut before the stop string. `finish`: "stop" or "length"."""
+    """`text`: decoded without special tokens, cut before the stop string. `finish`: "stop", "length", or "choice" for
+    one of the decoding's choices, whose `ids` are whole."""
 
     ids: tuple[int, ...]
     text: str

@@ -128,7 +128,7 @@ def _label_scores(detail: ItemDetail, console: Console) -> None:
         for place, (label, score) in enumerate(ranked, 1)
         if place > MOST_LABELS and label in detail.gold
     ]
-    _section(f"Labels by log-likelihood (nats, {len(ranked)} in all)", "\n".join(lines), console)
+    _section(f"Labels by score (log-likelihood in nats; {len(ranked)} in all)", "\n".join(lines), console)
 
 
 def _passages(detail: ItemDetail, console: Console) -> None:

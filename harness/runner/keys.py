@@ -75,7 +75,7 @@ def prediction_key(adaptation: str, experiment: Experiment, task: Task) -> str:
             "adaptation": adaptation,
             "test": task.fingerprints["test"],
             "generation": experiment.generation.model_dump(),
-            "readout": task.readout,
+            "readout": [task.readout, dict(task.readout_options)] if task.readout_options else task.readout,
         }
     )
 

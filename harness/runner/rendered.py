@@ -88,7 +88,10 @@ def _prompt_part(prepared: Prepared, arm: Arm, context_for: Any) -> Adaptation:
     adaptation = Adaptation(ModelState(prepared.source.digest), readout=Readout(prepared.task.readout))
     for use in arm.chain:
         entry = prepared.registry.get("strategy", use.use)
-        if getattr(entry.spec, "changes", "prompt") != "prompt":
+        changes = getattr(entry.spec, "changes", "prompt")
+        if changes == "model":
             break
+        if changes == "readout":  # how the answer is read leaves the prompt alone
+            continue
         adaptation = entry.create(use.settings).adapt(adaptation, context_for(use))
     return adaptation

@@ -17,6 +17,7 @@ from harness.models.engine import Answer, Engine
 from harness.models.variant import Variant
 from harness.plugins import Registry
 from harness.rendering import Renderer
+from harness.runner.calibration import bind_readout, calibrate
 from harness.runner.context import AdaptContext, Emit
 from harness.runner.memory import PeakMemory
 from harness.tasks.task import WorkerTask
@@ -38,9 +39,10 @@ class Trial:
         self._kept: list[tuple[str, Any]] = []
 
     def run(self, emit: Emit) -> None:
-        adaptation = self.adapt(emit)
-        emit("adaptation", {"adaptation": adaptation.to_json(), "digest": adaptation.digest})
+        adaptation = bind_readout(self.adapt(emit), self.task)
         with self.engine.variant(adaptation.model.deltas) as variant:
+            adaptation = calibrate(adaptation, variant, self.engine, self.renderer, self.task, emit)
+            emit("adaptation", {"adaptation": adaptation.to_json(), "digest": adaptation.digest})
             self.predict(adaptation, variant, emit)
             if self.spec["latency"]:
                 self.latency(adaptation, variant, emit)

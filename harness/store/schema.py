@@ -89,7 +89,7 @@ COLUMNS = {
     "predictions.raw": "text as the model wrote it",
     "predictions.prompt": "prompt as sent",
     "predictions.passages": "JSON array: retrieved texts with title, score and rank",
-    "predictions.label_scores": "JSON object: log-likelihood of each label, in nats",
+    "predictions.label_scores": "JSON object: log-likelihood of each label, in nats, as normalised and calibrated",
     "scores.trial_id": "trial",
     "scores.item_id": "item",
     "scores.metric": "metric",

@@ -32,6 +32,7 @@ class Task:
     corpus: tuple[Document, ...]
     labels: tuple[str, ...]
     readout: str
+    readout_options: Mapping[str, Any]  # see harness.readout; {} for the defaults
     inputs: Mapping[str, str]
     fingerprints: Mapping[str, str]
     warnings: tuple[str, ...] = ()
@@ -65,6 +66,7 @@ def load_task(experiment: Experiment, registry: Registry, *, limit: int | None =
         corpus=corpus,
         labels=labels,
         readout=experiment.readout,
+        readout_options=experiment.readout_options,
         inputs=inputs,
         fingerprints={
             **{name: fingerprint(examples) for name, examples in splits.items()},
@@ -178,6 +180,7 @@ def write_worker_task(task: Task, path: Path) -> None:
         "corpus": [asdict(document) for document in task.corpus],
         "labels": list(task.labels),
         "readout": task.readout,
+        "readout_options": dict(task.readout_options),
         "exclusions": {
             name: sorted(ids) for name, ids in exclusions((*task.train, *task.validation), task.inputs).items()
         },
@@ -195,6 +198,7 @@ class WorkerTask:
     corpus: tuple[Document, ...]
     labels: tuple[str, ...]
     readout: str
+    readout_options: Mapping[str, Any]
     exclusions: Mapping[str, frozenset[str]]
 
 
@@ -211,5 +215,6 @@ def read_worker_task(path: Path) -> WorkerTask:
         corpus=tuple(Document(**{**item, "examples": tuple(item["examples"])}) for item in data["corpus"]),
         labels=tuple(data["labels"]),
         readout=data["readout"],
+        readout_options=data["readout_options"],
         exclusions={name: frozenset(ids) for name, ids in data["exclusions"].items()},
     )

@@ -23,6 +23,13 @@ def harness_strategies() -> Sequence[StrategySpec]:
         StrategySpec("prompt", "Instruction, system prompt, template and worked examples.", f"{at}.prompt:Prompt"),
         StrategySpec("rag", "Retrieves passages from the corpus into the prompt.", f"{at}.rag:Rag", needs=("corpus",)),
         StrategySpec(
+            "choose",
+            "Answers with one of the labels, by options of its own in place of the task's readout.",
+            f"{at}.choose:ChooseLabel",
+            changes="readout",
+            needs=("labels",),
+        ),
+        StrategySpec(
             "prompt_tuning",
             "Trains soft prompt embeddings; the weights stay.",
             f"{at}.prompt_tuning:PromptTuning",

@@ -1,4 +1,5 @@
-"""Whether probabilities mean what they say. Probabilities are the softmax of the labels' log-likelihoods."""
+"""Whether probabilities mean what they say. Probabilities are the softmax of the labels' scores: their
+log-likelihoods, with the readout's length normalisation and calibration applied."""
 
 from __future__ import annotations
 
