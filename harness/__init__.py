@@ -15,6 +15,7 @@ _PUBLIC = {
     "ModelSpec": "harness.hookspecs",
     "Strategy": "harness.strategy",
     "PromptStrategy": "harness.strategy",
+    "TrainingStrategy": "harness.strategy",
     "Context": "harness.strategy",
     "RenderView": "harness.strategy",
     "TaskFacts": "harness.strategy",

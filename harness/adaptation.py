@@ -33,8 +33,8 @@ class Step:
 class Delta:
     """A change of the model's weights or root: a folder of safetensors under the artifacts folder.
 
-    `kind`: "peft" (an adapter in peft's format), "soft_prompt" (peft's format, fed as the root) or "weights"
-    (replaced tensors). `digest` covers the folder's tensors and configuration; `path` is where they lie.
+    `kind`: "peft" (an adapter in peft's format), "soft_prompt" or "prefix" (peft's format, fed as the root) or
+    "weights" (replaced tensors). `digest` covers the folder's tensors and configuration; `path` is where they lie.
     """
 
     kind: str
@@ -53,11 +53,14 @@ class ModelState:
 
 @dataclass(frozen=True)
 class Readout:
-    """How an answer is read: `kind` "generate" (text) or "choose" (one of the labels), with settings: the options of
-    `harness.readout.Choose`, and "prior" once they are calibrated. Empty settings: the task's options hold."""
+    """How an answer is read: `kind` "generate" (text), "choose" (one of the labels) or "classify" (a linear classifier
+    on hidden states, whose tensors lie in the folder `path` under the artifacts folder), with settings. Those of
+    "choose": the options of `harness.readout.Choose`, and "prior" once they are calibrated; empty: the task's options
+    hold."""
 
     kind: str = "generate"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,9 @@ class Adaptation:
 
     @property
     def digest(self) -> str:
-        """Depends on content only: where a delta's folder lies does not matter."""
+        """Depends on content only: where the folders of deltas and readout lie does not matter."""
         data = asdict(self)
+        del data["readout"]["path"]
         for delta in data["model"]["deltas"]:
             del delta["path"]
         return digest_of(data)

@@ -67,6 +67,11 @@ class Experiment:
     text: str
     lines: dict[KeyPath, int] = field(default_factory=dict, compare=False, repr=False)
 
+    @property
+    def primary(self) -> Use:
+        """The metric that decides."""
+        return next(use for use in self.metrics if use.id == self.primary_metric)
+
     def resolved(self) -> dict[str, Any]:
         """Everything that was decided, with defaults filled in; JSON-able."""
         task = self.task.model_dump(include=set(TaskTable.model_fields))
@@ -304,12 +309,18 @@ class _Reader:
 
     def check_chain(self, chain: tuple[Use, ...], path: KeyPath) -> None:
         """Combinations that cannot work, in a sentence each."""
-        readouts = []
+        readouts: list[str] = []
         soft: str | None = None
         for use in chain:
             spec: Any = self.registry.get("strategy", use.use).spec
             if spec.changes == "readout":
                 readouts.append(use.id)
+            elif readouts:
+                self.problem(
+                    path,
+                    f"'{use.id}' would change what '{readouts[0]}' has learnt to read.",
+                    f"Put '{use.id}' before '{readouts[0]}'.",
+                )
             if spec.changes == "model":
                 if soft is not None:
                     self.problem(
@@ -317,7 +328,7 @@ class _Reader:
                         f"'{use.id}' would change the model under the soft prompt that '{soft}' has trained.",
                         f"Put '{use.id}' before '{soft}'.",
                     )
-                if spec.delta == "soft_prompt":
+                if spec.delta in ("soft_prompt", "prefix"):
                     soft = use.id
         if len(readouts) > 1:
             self.problem(path, f"two strategies read the answer: {', '.join(readouts)}.", "Keep one of them.")

@@ -35,7 +35,7 @@ class StrategySpec(Spec):
     `harness.adaptation.Delta`). `needs`: "weights", "train", "corpus", "labels"."""
 
     changes: Literal["prompt", "model", "readout"] = "prompt"
-    delta: Literal["", "peft", "soft_prompt", "weights"] = ""
+    delta: Literal["", "peft", "soft_prompt", "prefix", "weights"] = ""
     needs: tuple[str, ...] = ()
 
 

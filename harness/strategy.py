@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.adaptation import Adaptation, Step
+from harness.training.settings import ClassifierSettings, CorpusSettings, TrainSettings
 from harness.types import Document, Draft, Example, LedgerEntry, Passage, Query
 
 
@@ -25,6 +26,7 @@ class TaskFacts:
     corpus: int
     labels: tuple[str, ...]
     readout: str
+    unseen_labels: tuple[str, ...] = ()  # labels without a training example
 
 
 class RenderView(Protocol):
@@ -64,9 +66,24 @@ class Context(Protocol):
         """A render step that names this strategy and its settings."""
         ...
 
-    def fit(self, start: Adaptation, method: Any, settings: Any) -> Adaptation:
-        """Trains on the prompts that `start` builds. `method`: a peft configuration, or "weights" for the model's own
-        weights. Returns `start` with the trained delta."""
+    def fit(self, start: Adaptation, method: Any, settings: TrainSettings) -> Adaptation:
+        """Trains on the prompts that `start` builds. `method`: a peft configuration, or from
+        `harness.training.settings` a `Prefix` or `Weights` ("weights" for all of them). Returns `start` with the
+        trained delta."""
+        ...
+
+    def fit_corpus(self, start: Adaptation, method: Any, settings: CorpusSettings) -> Adaptation:
+        """Trains on the corpus' text as it stands, each token from those before it; otherwise as `fit`. Documents that
+        state the answer to a validation or test question are left out."""
+        ...
+
+    def fit_classifier(self, start: Adaptation, settings: ClassifierSettings) -> Adaptation:
+        """Fits a linear classifier of the labels on the hidden states that the model has for the prompts that `start`
+        builds. Returns `start` with a readout that answers by it."""
+        ...
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """The model's token ids of plain text."""
         ...
 
     def generate(self, adaptation: Adaptation, queries: Sequence[Query]) -> list[str]:
@@ -103,6 +120,22 @@ class Strategy:
 
     def adapt(self, start: Adaptation, context: Context) -> Adaptation:
         raise TypeError(f"{type(self).__name__} must define adapt(start, context)")
+
+
+class TrainingStrategy(Strategy):
+    """A strategy that changes what the model is. Subclasses define `method`; their `Config` extends `TrainSettings`."""
+
+    def check(self, facts: TaskFacts) -> list[str]:
+        if self.config.select_by == "metric" and not facts.validation:
+            return ['select_by = "metric" needs validation examples; the task has none.']
+        return []
+
+    def method(self, context: Context) -> Any:
+        """How to train: see `Context.fit`."""
+        raise TypeError(f"{type(self).__name__} must define method(context)")
+
+    def adapt(self, start: Adaptation, context: Context) -> Adaptation:
+        return context.fit(start, self.method(context), self.config)
 
 
 class PromptStrategy(Strategy):

@@ -7,12 +7,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from harness.models.requests import TrainSequence
 
 
-def reference_loss(model: Any, sequences: Sequence[TrainSequence], root: Tensor | None = None) -> Tensor:
-    """Mean over all target tokens of -ln p(token), with gradient; root [length, hidden] stands before each sequence."""
+def reference_loss(
+    model: Any, sequences: Sequence[TrainSequence], root: Tensor | None = None, prefix: Tensor | None = None
+) -> Tensor:
+    """Mean over all target tokens of -ln p(token), with gradient; a root [length, hidden] or a prefix (see `Variant`)
+    stands before each sequence."""
     shift = 0 if root is None else len(root)
     total, count = torch.zeros(()), 0
     for sequence in sequences:
@@ -20,7 +24,10 @@ def reference_loss(model: Any, sequences: Sequence[TrainSequence], root: Tensor 
         embeds = model.get_input_embeddings()(ids)
         if root is not None:
             embeds = torch.cat([root[None], embeds], dim=1)
-        logits = model(inputs_embeds=embeds, attention_mask=torch.ones(embeds.shape[:2])).logits[0]
+        past = None if prefix is None else DynamicCache([(keys[None], values[None]) for keys, values in prefix])
+        seen = embeds.shape[1] + (0 if prefix is None else prefix.shape[3])
+        mask = torch.ones(1, seen)
+        logits = model(inputs_embeds=embeds, attention_mask=mask, past_key_values=past).logits[0]
         labels = torch.full((embeds.shape[1],), -100)
         labels[shift + len(sequence.prompt) :] = torch.tensor(sequence.target)
         wanted = labels[1:]

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.adaptation import Adaptation, Delta
+from harness.adaptation import Adaptation, Delta, Readout
 from harness.models.chat import Encoded
 from harness.models.choice import Choice
+from harness.models.features import Features, LinearClassifier, hidden_features
 from harness.models.generation import generate
 from harness.models.loading import Loaded
 from harness.models.requests import Decoding, GenerateRequest, Generation, ScoreRequest
@@ -44,8 +45,7 @@ class _Work:
 
     def tokens_in(self, position: int) -> int:
         """Tokens of the prompt as the model reads it, soft prompt included."""
-        root = 0 if self.variant.root is None else int(self.variant.root.shape[0])
-        return root + len(self.prompts[position].ids)
+        return self.variant.root_length + len(self.prompts[position].ids)
 
 
 class Engine:
@@ -65,8 +65,11 @@ class Engine:
         with applied(self.loaded.model, [(delta.kind, self.artifacts / delta.path) for delta in deltas]) as variant:
             yield variant
 
-    def root_length(self, variant: Variant) -> int:
-        return 0 if variant.root is None else int(variant.root.shape[0])
+    def features(self, variant: Variant, prompts: Sequence[Encoded], pooling: Any, layer: int) -> Features:
+        """Hidden states of prompts [prompts, hidden size]; a prompt longer than the window loses its start."""
+        room = None if self.loaded.window is None else self.loaded.window - variant.root_length
+        ids = [prompt.ids if room is None else prompt.ids[-room:] for prompt in prompts]
+        return hidden_features(variant, ids, pooling=pooling, layer=layer)
 
     def answer(
         self,
@@ -82,10 +85,10 @@ class Engine:
         """Answers for prompts, in order; None where `skip` left a finished batch out. Prompts that do not fit get the
         finish "overflow" and an empty text."""
         answers: list[Answer | None] = [None] * len(prompts)
-        root = self.root_length(variant)
+        root = variant.root_length
         readout = adaptation.readout
         choice = Choice(labels, self.loaded.chat, readout.settings) if readout.kind == "choose" else None
-        room = self.max_new_tokens if choice is None else choice.room
+        room = choice.room if choice is not None else self.max_new_tokens if readout.kind == "generate" else 0
         window = self.loaded.window
         fits = [window is None or root + len(prompt.ids) + room <= window for prompt in prompts]
         positions = [position for position, good in enumerate(fits) if good]
@@ -99,13 +102,32 @@ class Engine:
         over = [position for position, good in enumerate(fits) if not good]
         deliver(over, [Answer("", "overflow", root + len(prompts[position].ids), 0) for position in over])
         work = _Work(variant, prompts, positions, skip, deliver)
-        if choice is None:
+        if readout.kind == "classify":
+            self._classify(work, readout)
+        elif choice is None:
             self._generate(work, self.decoding, self.max_new_tokens, seed)
         elif choice.options.by == "generation":
             self._generate(work, choice.decoding, choice.room, seed)
         else:
             self._choose(work, choice)
         return answers
+
+    def _classify(self, work: _Work, readout: Readout) -> None:
+        """The label that the readout's classifier gives to the prompt's hidden states; nothing is generated."""
+        settings = readout.settings
+        classifier = LinearClassifier.load(self.artifacts / readout.path, settings["labels"])
+        for start in range(0, len(work.positions), 64):
+            chunk = work.positions[start : start + 64]
+            if work.skip is not None and work.skip(chunk):
+                continue
+            asked = [work.prompts[position] for position in chunk]
+            features = self.features(work.variant, asked, settings["pooling"], settings["layer"])
+            made = []
+            for position, row in zip(chunk, classifier.log_probabilities(features).tolist(), strict=True):
+                scores = dict(zip(classifier.labels, row, strict=True))
+                best = max(scores, key=lambda label: scores[label])
+                made.append(Answer(best, "choice", work.tokens_in(position), 0, scores))
+            work.deliver(chunk, made)
 
     def _generate(self, work: _Work, decoding: Decoding, new_tokens: int, seed: int) -> None:
         positions, skip = work.positions, work.skip

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from harness.exceptions import ModelError
 from harness.models.engine_attention import PLAN, AttentionPlan, KeyValues, RowStore, tree_attention
@@ -20,8 +21,9 @@ _WINDOWS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "s
 
 
 class OpenModel:
-    """`root`: soft prompt rows [length, hidden] or None. `window`: most positions the model takes, root included, or
-    None. `start_id`: stands in for an empty context. `shift`: positions taken by the root."""
+    """`root`: soft prompt rows [length, hidden] or None. `prefix`: the root as key-values (see `Variant`) or None.
+    `window`: most positions the model takes, root included, or None. `start_id`: stands in for an empty context.
+    `shift`: positions taken by the root."""
 
     def __init__(self, variant: Variant) -> None:
         model: Any = variant.model
@@ -35,7 +37,10 @@ class OpenModel:
         self.root: Tensor | None = None
         if variant.root is not None and len(variant.root):
             self.root = variant.root.detach().to(self.device, self.dtype)
-        self.shift = 0 if self.root is None else len(self.root)
+        self.prefix: Tensor | None = None
+        if variant.prefix is not None:
+            self.prefix = variant.prefix.detach().to(self.device, self.dtype)
+        self.shift = variant.root_length
         config = model.config.get_text_config()
         windows = [value for name in _WINDOWS if isinstance(value := getattr(config, name, None), int)]
         self.window: int | None = windows[0] if windows else None
@@ -90,7 +95,11 @@ class OpenModel:
             yield
 
     def root_key_values(self) -> tuple[KeyValues, Tensor | None]:
-        """The root's key-values, and the last hidden state [hidden] of its last row (None without a root)."""
+        """The root's key-values, and the last hidden state [hidden] of its last row (None without such a row)."""
+        if self.prefix is not None:
+            keys = {layer: pair[0][None] for layer, pair in enumerate(self.prefix)}
+            values = {layer: pair[1][None] for layer, pair in enumerate(self.prefix)}
+            return KeyValues(keys, values, self.shift), None
         if self.root is None:
             return KeyValues(), None
         store = RowStore(self.shift, 1)
@@ -106,17 +115,28 @@ class OpenModel:
         """Logits of a plain forward of ids [rows, n] behind the root, and its cache where `past` was given.
 
         `seen`: positions already in `past`; the root stands before the first of them. `keep`: last positions whose
-        logits are wanted (0: all); those of the root's last row come first when all are wanted.
+        logits are wanted (0: all); those of a soft prompt's last row come first when all are wanted.
         """
         embeds = self.embedding(ids)
-        if self.root is not None and not seen:
+        first = not seen
+        if self.root is not None and first:
             embeds = torch.cat([self.root.expand(len(ids), -1, -1), embeds], dim=1)
+        if self.prefix is not None and first:
+            past, seen = prefix_cache(self.prefix, len(ids), past), self.shift
         positions = torch.arange(seen, seen + embeds.shape[1], device=self.device)[None].expand(len(ids), -1)
         extra = {} if past is None else {"past_key_values": past}
         output = self.model(
             inputs_embeds=embeds, position_ids=positions, use_cache=past is not None, logits_to_keep=keep, **extra
         )
         logits = output.logits
-        if not keep and not seen and self.shift > 1:
+        if self.root is not None and first and not keep:
             logits = logits[:, self.shift - 1 :]
         return logits, past
+
+
+def prefix_cache(prefix: Tensor, rows: int, cache: Any = None) -> Any:
+    """A cache (new, or the empty one given) that holds a prefix for so many rows; gradients flow to the prefix."""
+    cache = DynamicCache() if cache is None else cache
+    for layer, (key, value) in enumerate(prefix):
+        cache.update(key.expand(rows, -1, -1, -1), value.expand(rows, -1, -1, -1), layer)
+    return cache

@@ -264,7 +264,7 @@ def _score_plain(opened: OpenModel, sequences: _Sequences, tally: _Tally, token_
         for row, index in enumerate(batch):
             ids[row, : len(sequences.inputs[index])] = torch.tensor(sequences.inputs[index], dtype=torch.long)
         logits, _ = opened.plain_logits(ids.to(opened.device))
-        before = 1 if opened.shift else 0  # the root's last row comes first
+        before = 0 if opened.root is None else 1  # the soft prompt's last row comes first
         for row, index in enumerate(batch):
             first = sequences.first_reads[index] + before
             target = torch.tensor(sequences.targets[index], device=logits.device)

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.adaptation import Adaptation, Delta, Step
+from harness.adaptation import Adaptation, Step
 from harness.config import Use
 from harness.exceptions import TrialError
+from harness.models.chat import Encoded
 from harness.models.engine import Engine
 from harness.models.requests import TrainSequence
 from harness.rendering import Renderer
+from harness.runner.evaluate import Judge
 from harness.tasks.task import WorkerTask
+from harness.training.settings import ClassifierSettings, CorpusSettings, TrainSettings
 from harness.types import Example, LedgerEntry, Query
 
 Emit = Callable[[str, Any], None]
@@ -30,6 +33,7 @@ class AdaptContext:
     seed: int
     workdir: Path  # this trial's artifacts folder; its name is the first part of every delta's path
     emit: Emit
+    metric: Judge | None = None  # the task's primary metric
 
     def __post_init__(self) -> None:
         self.train, self.validation = self.task.train, self.task.validation
@@ -64,61 +68,59 @@ class AdaptContext:
             result.append(TrainSequence(prompt.ids, chat.encode_reply(example.references[0])))
         return result
 
-    def fit(self, start: Adaptation, method: Any, settings: Any) -> Adaptation:
-        from harness.training.deltas import applied, save_delta
-        from harness.training.loop import fit
-        from harness.training.trainable import trainable_for
+    def encode(self, text: str) -> tuple[int, ...]:
+        return self.engine.loaded.chat.encode_text(text)
 
-        train, validation = self.sequences(start, self.train), self.sequences(start, self.validation)
-        if not train:
-            raise TrialError("there are no training examples to learn from.")
-        engine, folder = self.engine, self.workdir / self.use.id
-        base = [(delta.kind, engine.artifacts / delta.path) for delta in start.model.deltas]
-        with applied(engine.loaded.model, base) as variant:
-            # One copy of the weights less: a worker that trained them is not used for another arm.
-            trainable = trainable_for(variant, method, seed=self.seed, keep_original=False)
-            try:
-                result = fit(
-                    trainable,
-                    train,
-                    validation,
-                    settings,
-                    seed=self.seed,
-                    checkpoint=self.workdir / f"{self.use.id}.checkpoint",
-                    on_step=lambda info: self.emit(
-                        "progress",
-                        {
-                            "phase": self.use.id,
-                            "done": info.step,
-                            "total": info.total_steps,
-                            "note": f"loss {info.loss:.3f} · {info.tokens_per_s:,.0f} tokens/s",
-                        },
-                    ),
-                )
-                saved = save_delta(trainable, folder)
-            finally:
-                trainable.close()
-        self._book(result, saved)
-        delta = Delta(saved["kind"], saved["digest"], f"{self.workdir.name}/{self.use.id}", self.use.settings)
-        return start.with_delta(delta)
+    def fit(self, start: Adaptation, method: Any, settings: TrainSettings) -> Adaptation:
+        from harness.runner.fitting import train_delta
 
-    def _book(self, result: Any, saved: Mapping[str, Any]) -> None:
-        for quantity, value, unit in (
-            ("trained_tokens", result.trained_tokens, "tokens"),
-            ("seen_tokens", result.seen_tokens, "tokens"),
-            ("steps", result.steps, "steps"),
-            ("trainable_parameters", saved["trainable_parameters"], "parameters"),
-            ("artifact_bytes", saved["bytes"], "bytes"),
-        ):
-            self.ledger(LedgerEntry("train", quantity, float(value), unit))
-        for series, points in (
-            ("loss", result.losses),
-            ("learning_rate", result.learning_rates),
-            ("validation_loss", result.validation_losses),
-        ):
-            if points:
-                self.emit("curve", {"series": f"{self.use.id}/{series}", "points": [list(point) for point in points]})
-        for note in result.notes:
-            self.emit("note", f"{self.use.id}: {note}")
-        if result.truncated:
-            self.emit("note", f"{self.use.id}: {result.truncated} training sequences were truncated to fit.")
+        data = self.sequences(start, self.train), self.sequences(start, self.validation)
+        return train_delta(self, start, method, settings, data, self._judge(start, settings))
+
+    def _judge(self, start: Adaptation, settings: TrainSettings) -> Any:
+        """The primary metric on validation examples, where the settings select by it."""
+        from harness.runner.validation import ValidationMetric
+        from harness.training.loop import Judge
+
+        if settings.select_by == "loss":
+            return None
+        examples = self.validation[: settings.metric_limit]
+        if self.metric is None or not examples:
+            raise TrialError(
+                'select_by = "metric" needs a metric and validation examples.', hint='Use select_by = "loss".'
+            )
+        value = ValidationMetric(self.metric, self.engine, self.renderer, start, examples)
+        return Judge(value, self.metric.spec.higher_is_better)
+
+    def fit_corpus(self, start: Adaptation, method: Any, settings: CorpusSettings) -> Adaptation:
+        from harness.runner.fitting import train_delta
+        from harness.training.corpus import blocks, document_text, split_documents
+
+        unseen = {query.id for query in self.task.test} | {example.id for example in self.validation}
+        documents = [document for document in self.corpus if not unseen.intersection(document.examples)]
+        if len(documents) < len(self.corpus):
+            left_out = len(self.corpus) - len(documents)
+            self.emit(
+                "note", f"{self.use.id}: {left_out} documents that answer validation or test questions are left out."
+            )
+        if not documents:
+            raise TrialError("no document is left to train on.", hint="The corpus answers the test's own questions.")
+        loaded = self.engine.loaded
+        limits = (settings.block_length, settings.max_length, loaded.window)
+        length = min(limit for limit in limits if limit is not None)
+        train, held_out = (
+            blocks(
+                [loaded.chat.encode_text(document_text(document)) for document in part], loaded.chat.end_ids[-1], length
+            )
+            for part in split_documents(documents, settings.held_out, self.seed)
+        )
+        return train_delta(self, start, method, settings, (train, held_out))
+
+    def fit_classifier(self, start: Adaptation, settings: ClassifierSettings) -> Adaptation:
+        from harness.runner.fitting import train_classifier
+
+        def encoded(examples: Sequence[Example]) -> list[Encoded]:
+            drafts = [self.renderer.draft(start, example.query) for example in examples]
+            return [self.engine.loaded.chat.encode(self.renderer.messages(draft)) for draft in drafts]
+
+        return train_classifier(self, start, settings, (encoded(self.train), encoded(self.validation)))

@@ -232,6 +232,7 @@ class _Run:
             "device": prepared.plan.device,
             "dtype": prepared.plan.dtype,
             "generation": experiment.generation.model_dump(),
+            "primary_metric": asdict(experiment.primary),
             "input": experiment.task.input,
             "instruction": experiment.task.instruction,
             "artifacts": str(self.artifacts.resolve()),

@@ -19,9 +19,11 @@ from harness.plugins import Registry
 from harness.rendering import Renderer
 from harness.runner.calibration import bind_readout, calibrate
 from harness.runner.context import AdaptContext, Emit
+from harness.runner.evaluate import Judge
 from harness.runner.memory import PeakMemory
+from harness.runner.predictions import prediction
 from harness.tasks.task import WorkerTask
-from harness.types import Draft, LedgerEntry, Phase, Prediction, Query
+from harness.types import LedgerEntry, Phase, Query
 
 LATENCY_ITEMS = 20
 
@@ -30,9 +32,17 @@ class Trial:
     """Runs one trial specification; phases are separate so that a resumed trial redoes only what is missing."""
 
     def __init__(
-        self, spec: Mapping[str, Any], *, task: WorkerTask, engine: Engine, renderer: Renderer, registry: Registry
+        self,
+        spec: Mapping[str, Any],
+        *,
+        task: WorkerTask,
+        engine: Engine,
+        renderer: Renderer,
+        registry: Registry,
+        metric: Judge | None = None,
     ) -> None:
         self.spec, self.task, self.engine, self.renderer, self.registry = spec, task, engine, renderer, registry
+        self.metric = metric
         self.seed = int(spec["seed"])
         self.folder = engine.artifacts / spec["adaptation_key"][:24]
         self.memory = PeakMemory(engine.loaded.device)
@@ -70,7 +80,7 @@ class Trial:
         peaks: dict[Phase, float | None] = {}
         for use in (Use(**use) for use in self.spec["chain"]):
             entry = self.registry.get("strategy", use.use)
-            phase: Phase = "train" if getattr(entry.spec, "changes", "prompt") == "model" else "prepare"
+            phase: Phase = "train" if _trains(entry.spec) else "prepare"
             self.memory.start()
             started = time.perf_counter()
             adaptation = self._adapt_one(entry, use, adaptation, keep)
@@ -81,6 +91,8 @@ class Trial:
             keep("ledger", LedgerEntry(phase, "peak_memory_bytes", peaks[phase], "bytes", self.memory.basis))
         for delta in adaptation.model.deltas:
             keep("artifact", {"kind": delta.kind, "path": delta.path, "digest": delta.digest})
+        if (readout := adaptation.readout).path:
+            keep("artifact", {"kind": readout.kind, "path": readout.path, "digest": readout.settings["digest"]})
         costs.write_text(json.dumps(self._kept), encoding="utf-8")
         adaptation.save(done)  # last: its presence says that the adaptation is whole
         for leftover in self.folder.glob("*.checkpoint"):
@@ -97,6 +109,7 @@ class Trial:
             seed=self.seed,
             workdir=self.folder,
             emit=emit,
+            metric=self.metric,
         )
         result = entry.create(use.settings).adapt(start, context)
         if not isinstance(result, Adaptation):
@@ -167,16 +180,7 @@ class Trial:
         self.engine.answer(variant, adaptation, [prompt], labels=self.task.labels, seed=self.seed)
 
 
-def prediction(query: Query, draft: Draft, prompt: str, answer: Answer) -> Prediction:
-    """The record of one answer; the parsed text is the raw one without surrounding space."""
-    return Prediction(
-        item_id=query.id,
-        prompt=prompt,
-        raw=answer.text,
-        parsed=answer.text.strip(),
-        finish=answer.finish,  # type: ignore[arg-type]
-        tokens_in=answer.tokens_in,
-        tokens_out=answer.tokens_out,
-        passages=draft.passages,
-        label_scores=answer.scores,
-    )
+def _trains(spec: Any) -> bool:
+    """Whether a strategy's time is training: it changes the model, or fits a readout to training examples."""
+    changes = getattr(spec, "changes", "prompt")
+    return changes == "model" or (changes == "readout" and "train" in spec.needs)

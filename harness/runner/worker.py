@@ -64,12 +64,14 @@ class _Host:
     def __init__(self, setup: Mapping[str, Any]) -> None:
         import torch
 
+        from harness.config import Use
         from harness.models.engine import Engine
         from harness.models.loading import load_model
         from harness.models.requests import Decoding
         from harness.models.source import ModelSource
         from harness.plugins import load_plugins
         from harness.rendering import Indexes, Renderer
+        from harness.runner.evaluate import metric_judges
         from harness.tasks.task import read_worker_task
 
         torch.set_num_threads(setup["threads"])
@@ -80,6 +82,7 @@ class _Host:
         decoding = Decoding(
             generation["temperature"], generation["top_p"], tuple(generation["stop"]), loaded.chat.end_ids
         )
+        self.metric = metric_judges([Use(**setup["primary_metric"])], self.registry)[0]
         self.engine = Engine(loaded, Path(setup["artifacts"]), decoding, generation["max_new_tokens"])
         self.renderer = Renderer(
             self.registry,
@@ -103,4 +106,11 @@ class _Host:
         if spec["kind"] == "benchmark":
             measure(spec, self.engine, self.registry, emit)
             return
-        Trial(spec, task=self.task, engine=self.engine, renderer=self.renderer, registry=self.registry).run(emit)
+        Trial(
+            spec,
+            task=self.task,
+            engine=self.engine,
+            renderer=self.renderer,
+            registry=self.registry,
+            metric=self.metric,
+        ).run(emit)

@@ -35,6 +35,13 @@ def check_quality(
     return [warning for check in checks for warning in check]
 
 
+def unseen_label_warnings(labels: Sequence[str]) -> Iterator[str]:
+    """Labels that no training example has: what is trained will hardly ever answer them."""
+    if labels:
+        quoted = [f"'{label}'" for label in labels]
+        yield f"{_items(len(labels), 'label')} without a training example: {_named(quoted)}."
+
+
 def _named(texts: Sequence[str]) -> str:
     more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
     return ", ".join(texts[:NAMED]) + more

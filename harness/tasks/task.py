@@ -14,7 +14,7 @@ from harness.plugins import Registry, nearest
 from harness.rendering import fill, template_fields
 from harness.strategy import TaskFacts
 from harness.tasks.fingerprint import fingerprint, fingerprint_documents
-from harness.tasks.quality import check_quality, mark_answers_in_corpus
+from harness.tasks.quality import check_quality, mark_answers_in_corpus, unseen_label_warnings
 from harness.tasks.split import exclusions, split_pool
 from harness.toml_lines import line_of
 from harness.types import Document, Example, Query
@@ -36,11 +36,12 @@ class Task:
     inputs: Mapping[str, str]
     fingerprints: Mapping[str, str]
     warnings: tuple[str, ...] = ()
+    unseen_labels: tuple[str, ...] = ()  # labels without a training example, before any `limit`
 
     @property
     def facts(self) -> TaskFacts:
         sizes = (len(self.train), len(self.validation), len(self.test), len(self.corpus))
-        return TaskFacts(*sizes, labels=self.labels, readout=self.readout)
+        return TaskFacts(*sizes, labels=self.labels, readout=self.readout, unseen_labels=self.unseen_labels)
 
 
 def load_task(experiment: Experiment, registry: Registry, *, limit: int | None = None) -> Task:
@@ -52,12 +53,14 @@ def load_task(experiment: Experiment, registry: Registry, *, limit: int | None =
     data = loader.load(experiment.folder)
     splits = _splits(experiment, data.pool, data.splits)
     labels = _labels(experiment, splits)
+    taught = {example.references[0] for example in splits["train"]}
+    unseen = tuple(label for label in labels if label not in taught) if splits["train"] else ()
     if limit is not None:
         splits = {name: _spread(examples, limit) for name, examples in splits.items()}
     everything = [example for examples in splits.values() for example in examples]
     _check_templates(experiment, everything)
     inputs = {example.id: fill(experiment.task.input, example.query.fields) for example in everything}
-    quality = check_quality(splits, data.corpus, inputs)
+    quality = [*check_quality(splits, data.corpus, inputs), *unseen_label_warnings(unseen)]
     corpus = mark_answers_in_corpus(data.corpus, everything, inputs)
     return Task(
         train=splits["train"],
@@ -73,6 +76,7 @@ def load_task(experiment: Experiment, registry: Registry, *, limit: int | None =
             "corpus": fingerprint_documents(corpus),
         },
         warnings=(*data.notes, *quality),
+        unseen_labels=unseen,
     )
 
 

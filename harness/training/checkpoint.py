@@ -20,7 +20,7 @@ from harness.models.requests import TrainSequence
 from harness.training.settings import TrainSettings
 from harness.training.trainable import Trainable
 
-VERSION = 1
+VERSION = 2
 #: Saving takes at most this share of the time.
 SHARE = 0.05
 
@@ -32,7 +32,8 @@ def fingerprint(
     shapes = {name: list(parameter.shape) for name, parameter in trainable.parameters.items()}
     # How often checkpoints are written does not move the weights.
     chosen = settings.model_dump(mode="json", exclude={"checkpoint_seconds"})
-    facts = [VERSION, trainable.kind, str(trainable.compute_dtype), shapes, chosen, seed]
+    stages = [dict(trainable.stages), trainable.unfreeze_over]
+    facts = [VERSION, trainable.kind, str(trainable.compute_dtype), shapes, stages, chosen, seed]
     whole = hashlib.sha256(canonical_json(facts).encode())
     for part in data:
         whole.update(b"part")

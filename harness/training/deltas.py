@@ -20,11 +20,11 @@ from harness.adaptation import canonical_json
 from harness.exceptions import ModelError
 from harness.models.variant import Variant
 from harness.training.adapters import Applied, adapter_parameters, merge_all, put_on, stack_of, take_off_last
-from harness.training.trainable import Trainable
+from harness.training.trainable import Trainable, prefix_tensor
 
 ADAPTER = "adapter_model.safetensors"
 WEIGHTS = "model.safetensors"
-KINDS = ("peft", "soft_prompt", "weights")
+KINDS = ("peft", "soft_prompt", "prefix", "weights")
 
 
 def save_delta(trainable: Trainable, folder: Path) -> dict[str, Any]:
@@ -92,9 +92,9 @@ def _digest(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def load_delta(model: Any, kind: str, folder: Path, *, root: Tensor | None = None) -> Variant:
-    """Puts a saved delta on a model, in place for "peft" and "weights". `root`: soft prompt rows of earlier deltas,
-    which stay in front. Adapters take the model's number format, in which they were trained."""
+def load_delta(model: Any, kind: str, folder: Path, *, before: Variant | None = None) -> Variant:
+    """Puts a saved delta on a model, in place for "peft" and "weights". `before`: the variant that earlier deltas made;
+    its root stays in front. Adapters take the model's number format, in which they were trained."""
     if kind not in KINDS:
         raise ModelError(f"there is no delta of kind '{kind}'.", hint=f"Kinds: {', '.join(KINDS)}.")
     try:
@@ -102,10 +102,16 @@ def load_delta(model: Any, kind: str, folder: Path, *, root: Tensor | None = Non
     except (OSError, ValueError) as error:
         raise ModelError(f"the {kind} delta in {folder} cannot be read: {error}") from error
     like = model.get_input_embeddings().weight
-    if kind == "soft_prompt":
+    root, prefix = (None, None) if before is None else (before.root, before.prefix)
+    if kind in ("soft_prompt", "prefix"):
         rows = tensors["prompt_embeddings"].to(like.device, like.dtype)
+        if kind == "prefix":
+            made = prefix_tensor(rows, PeftConfig.from_pretrained(str(folder)))
+            prefix = made if prefix is None else torch.cat([prefix, made], dim=3)
+        else:
+            root = rows if root is None else torch.cat([root, rows])
         stack_of(model).append(Applied(kind))
-        return Variant(model, rows if root is None else torch.cat([root.to(rows), rows]))
+        return Variant(model, root, prefix)
     if kind == "weights":
         _load_weights(model, tensors)
     else:
@@ -120,7 +126,7 @@ def load_delta(model: Any, kind: str, folder: Path, *, root: Tensor | None = Non
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         model.eval()
-    return Variant(model, root)
+    return Variant(model, root, prefix)
 
 
 def _load_weights(model: Any, tensors: dict[str, Tensor]) -> None:
@@ -142,7 +148,7 @@ def _load_weights(model: Any, tensors: dict[str, Tensor]) -> None:
 
 
 def unload_delta(model: Any) -> None:
-    """Takes the last delta off: the model is, bit for bit, what it was before. Soft prompts only leave the notes."""
+    """Takes the last delta off: the model is, bit for bit, what it was before. Roots only leave the notes."""
     take_off_last(model)
 
 
@@ -154,7 +160,7 @@ def applied(model: Any, deltas: Sequence[tuple[str, Path]]) -> Iterator[Variant]
     variant = Variant(model)
     try:
         for kind, folder in deltas:
-            variant = load_delta(model, kind, folder, root=variant.root)
+            variant = load_delta(model, kind, folder, before=variant)
         yield variant
     finally:
         while len(stack_of(model)) > depth:

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from harness.exceptions import HarnessError
+from harness.models.engine_model import prefix_cache
 from harness.models.requests import TrainSequence
+from harness.models.variant import Variant
 from harness.training import packing
 from harness.training.fast import fast_layers
 from harness.training.head import head_loss
@@ -38,25 +40,35 @@ class Forward:
         )
         self.packed = False
         self.why_plain = ""
+        self._own_attention = self.model.config._attn_implementation
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """The model under its own attention inside this context, for the engines that answer with it."""
+        self.model.set_attn_implementation(self._own_attention)
+        try:
+            yield
+        finally:
+            if self.packed:
+                self.model.set_attn_implementation(packing.IMPLEMENTATION)
 
     @contextmanager
     def running(self, sample: Sequence[TrainSequence]) -> Iterator[Forward]:
         """Packs where the model can: it takes part in transformers' attention interface, and on `sample` the packed
         loss equals the plain one. Lean layers run inside."""
-        before = self.model.config._attn_implementation
         self.packed = False
         stack = ExitStack()
         try:
             self.why_plain = self._try_packed(sample)
             self.packed = not self.why_plain
             if not self.packed:
-                self.model.set_attn_implementation(before)
+                self.model.set_attn_implementation(self._own_attention)
             stack.enter_context(fast_layers(self.model))
             yield self
         finally:
             stack.close()
             self.packed = False
-            self.model.set_attn_implementation(before)
+            self.model.set_attn_implementation(self._own_attention)
 
     def _try_packed(self, sample: Sequence[TrainSequence]) -> str:
         if self.device.type != "cpu":
@@ -87,12 +99,16 @@ class Forward:
         return self._packed_loss(sequences) if self.packed else self._plain_loss(sequences)
 
     def _packed_loss(self, sequences: Sequence[TrainSequence]) -> tuple[Tensor, int]:
-        root = self.trainable.root()
-        batch = packing.pack(sequences, 0 if root is None else len(root), self.device)
+        root, prefix = self.trainable.root(), self.trainable.prefix()
+        variant = Variant(self.model, root, prefix)
+        batch = packing.pack(sequences, variant.root_length, self.device, silent=prefix is not None)
         inputs: dict[str, Any] = {"input_ids": batch.ids[None]}
         if root is not None:
             embeds = self.embedding(batch.ids)
             inputs = {"inputs_embeds": torch.cat([root.to(embeds.dtype), embeds])[None]}
+        if prefix is not None:  # any tokens hold its places: their key-values are not used, and nothing else of them is
+            places = batch.ids.new_zeros(variant.root_length)
+            inputs = {"input_ids": torch.cat([places, batch.ids])[None], packing.PREFIX: prefix}
         output = self.model.get_decoder()(
             **inputs, position_ids=batch.positions[None], use_cache=False, **{packing.LAYOUT: batch.layout}
         )
@@ -101,7 +117,7 @@ class Forward:
 
     def _plain_loss(self, sequences: Sequence[TrainSequence]) -> tuple[Tensor, int]:
         """Rows padded on the right: under a causal mask padding changes nothing that is read, so no mask is needed."""
-        root = self.trainable.root()
+        root, prefix = self.trainable.root(), self.trainable.prefix()
         shift = 0 if root is None else len(root)
         whole = [(*sequence.prompt, *sequence.target) for sequence in sequences]
         width = max(map(len, whole)) - 1
@@ -116,14 +132,19 @@ class Forward:
         if root is not None:
             embeds = self.embedding(ids)
             inputs = {"inputs_embeds": torch.cat([root.to(embeds.dtype).expand(len(ids), -1, -1), embeds], dim=1)}
-        positions = torch.arange(shift + width, device=self.device)[None].expand(len(ids), -1)
+        before = 0 if prefix is None else prefix.shape[3]
+        caching: dict[str, Any] = {"use_cache": False}
+        if prefix is not None:
+            cache = prefix_cache(prefix.to(self.embedding.weight.dtype), len(ids))
+            caching = {"use_cache": True, "past_key_values": cache}
+        positions = torch.arange(before, before + shift + width, device=self.device)[None].expand(len(ids), -1)
         wanted = torch.tensor(targets, device=self.device, dtype=torch.long)
         if self.apart:
-            output = self.model.get_decoder()(**inputs, position_ids=positions, use_cache=False)
+            output = self.model.get_decoder()(**inputs, position_ids=positions, **caching)
             return head_loss(self.head, output.last_hidden_state[row_index, column], wanted), len(targets)
         keep = sorted(set(column))
         place_of = {value: index for index, value in enumerate(keep)}
         kept = torch.tensor(keep, device=self.device)
-        output = self.model(**inputs, position_ids=positions, use_cache=False, logits_to_keep=kept)
+        output = self.model(**inputs, position_ids=positions, logits_to_keep=kept, **caching)
         logits = output.logits[row_index, [place_of[value] for value in column]]
         return torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="sum"), len(targets)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from harness.exceptions import DataError, TrialError
 from harness.models.requests import TrainSequence
+from harness.models.variant import Variant
 from harness.training.batching import fit_lengths, length, make_plan, micro_batches
 from harness.training.checkpoint import Checkpoint, fingerprint
 from harness.training.forward import Forward
@@ -38,8 +39,17 @@ class StepInfo:
 
 
 @dataclass(frozen=True)
+class Judge:
+    """A validation metric: `value` answers with a variant and scores the answers."""
+
+    value: Callable[[Variant], float]
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
 class FitResult:
-    """What a training did. Losses are means over target tokens in nats, by step from 1. `epochs`: passes made.
+    """What a training did. Losses are means over target tokens in nats, by step from 1; `validation_metrics` are the
+    judge's values. `epochs`: passes made.
     `seen_tokens`: prompt and target tokens; `trained_tokens`: target tokens. `truncated`: training sequences cut to
     the window. `best_step`: the step whose weights were kept. `wall_s`: seconds, interrupted parts included.
     `notes`: what made it slower."""
@@ -51,6 +61,7 @@ class FitResult:
     losses: tuple[tuple[int, float], ...]
     learning_rates: tuple[tuple[int, float], ...]
     validation_losses: tuple[tuple[int, float], ...]
+    validation_metrics: tuple[tuple[int, float], ...]
     truncated: int
     best_step: int
     wall_s: float
@@ -68,8 +79,9 @@ class _Progress:
     losses: list[tuple[int, float]] = field(default_factory=list)
     learning_rates: list[tuple[int, float]] = field(default_factory=list)
     validation_losses: list[tuple[int, float]] = field(default_factory=list)
+    validation_metrics: list[tuple[int, float]] = field(default_factory=list)
     best_step: int = 0
-    best_loss: float = math.inf
+    best_rank: tuple[float, float] = (-math.inf, -math.inf)  # metric (0 without), then loss; higher is better
     without_best: int = 0
     stopped_early: bool = False
     wall_s: float = 0.0
@@ -84,8 +96,11 @@ def fit(
     seed: int,
     checkpoint: Path | None = None,
     on_step: Callable[[StepInfo], None] | None = None,
+    judge: Judge | None = None,
 ) -> FitResult:
     """Trains in place: afterwards the trainable's parameters hold the trained values.
+
+    With a `judge` validations are ranked by its metric, equal ones by the loss; without, by the loss alone.
 
     Sets torch's seed (dropout draws from it); the order of the data depends on `seed` alone. With `checkpoint`, a
     training that was killed goes on where the file says, to the same weights; the file is removed at the end.
@@ -97,6 +112,7 @@ def fit(
     validation, _ = fit_lengths(validation[: settings.eval_limit], limit, 1.0, "validation")
     with ExitStack() as stack:
         run = _Run(trainable, train, validation, settings, seed)
+        run.judge = judge
         stack.callback(run.close)
         stack.enter_context(run.forward.running(sorted(train[:64], key=length)[:8]))
         torch.manual_seed(seed)
@@ -120,8 +136,7 @@ def _limit(trainable: Trainable, settings: TrainSettings) -> int | None:
     limits = [settings.max_length] if settings.max_length is not None else []
     if isinstance(window, int):
         with torch.no_grad():
-            root = trainable.root()
-        limits.append(window - (0 if root is None else len(root)))
+            limits.append(window - trainable.variant().root_length)
     if limits and min(limits) < 2:
         raise DataError("the soft prompt leaves no room for training sequences.", hint="Make it shorter.")
     return min(limits) if limits else None
@@ -148,6 +163,7 @@ class _Run:
         self.lengths = [length(sequence) for sequence in train]
         self.plan = make_plan(self.lengths, settings, seed)
         self.progress = _Progress()
+        self.judge: Judge | None = None
         self.best: list[Tensor] | None = None
         self.modes = [(module, module.training) for module in trainable.modules()]
         if settings.activation_checkpointing:
@@ -167,6 +183,7 @@ class _Run:
         started = time.monotonic() - progress.wall_s
         while progress.step < total and not progress.stopped_early:
             batch = self.plan.batches[progress.step]
+            self._unfreeze()
             lr = learning_rate(self.settings, progress.step, total)
             loss, trained = self._step(batch, lr)
             progress.step += 1
@@ -186,6 +203,13 @@ class _Run:
         if self.best is not None:
             self.weights.load_snapshot(self.best)
         progress.wall_s = time.monotonic() - started
+
+    def _unfreeze(self) -> None:
+        """Stages join at even distances over the method's share of the steps."""
+        stages = self.weights.stages
+        if stages > 1:
+            over = self.trainable.unfreeze_over * len(self.plan.batches)
+            self.weights.unfreeze(min(stages, 1 + math.floor(self.progress.step / over * (stages - 1) + 1e-9)))
 
     def _step(self, batch: Sequence[int], lr: float) -> tuple[float, int]:
         """One optimiser step on the sum of all target tokens' losses; returns the mean loss and the tokens."""
@@ -228,8 +252,14 @@ class _Run:
         progress = self.progress
         loss = self.validation_loss()
         progress.validation_losses.append((progress.step, loss))
-        if loss < progress.best_loss:
-            progress.best_loss, progress.best_step, progress.without_best = loss, progress.step, 0
+        value = 0.0
+        if self.judge is not None:
+            with self.forward.suspended():
+                value = self.judge.value(self.trainable.variant())
+            progress.validation_metrics.append((progress.step, value))
+            value = value if self.judge.higher_is_better else -value
+        if math.isfinite(loss) and (value, -loss) > progress.best_rank:
+            progress.best_rank, progress.best_step, progress.without_best = (value, -loss), progress.step, 0
             if self.settings.keep_best:
                 self.best = None  # the old copy goes before the new one is made
                 last = progress.step == len(self.plan.batches)
@@ -257,8 +287,9 @@ class _Run:
         saver.save(tensors, asdict(self.progress))
 
     def resume(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
-        for name in ("losses", "learning_rates", "validation_losses"):
+        for name in ("losses", "learning_rates", "validation_losses", "validation_metrics"):
             progress[name] = [(int(step), float(value)) for step, value in progress[name]]
+        progress["best_rank"] = tuple(progress["best_rank"])
         self.progress = _Progress(**progress)
         best = [name for name in tensors if name.startswith("best.")]
         self.best = [tensors.pop(f"best.{number}") for number in range(len(best))] or None
@@ -275,6 +306,7 @@ class _Run:
             losses=tuple(progress.losses),
             learning_rates=tuple(progress.learning_rates),
             validation_losses=tuple(progress.validation_losses),
+            validation_metrics=tuple(progress.validation_metrics),
             truncated=0,
             best_step=kept,
             wall_s=progress.wall_s,

@@ -20,6 +20,7 @@ from harness.models.requests import TrainSequence
 
 IMPLEMENTATION = "harness_packed"
 LAYOUT = "harness_layout"
+PREFIX = "harness_prefix"  # key-values that take the place of the row's first ones (see `Variant.prefix`)
 LIKE = 0.6  # share of a group's longest tail that its others reach
 WORTH_SHARING = 64  # tokens saved, below which a shared prefix costs more than it saves
 
@@ -134,8 +135,9 @@ def shared_prefix(rows: Sequence[tuple[int, ...]]) -> int:
     return same if same * (len(rows) - 1) >= WORTH_SHARING else 0
 
 
-def pack(sequences: Sequence[TrainSequence], root: int, device: torch.device) -> Packed:
-    """Lays out sequences behind a root of `root` positions. The last token of each predicts nothing and is left out."""
+def pack(sequences: Sequence[TrainSequence], root: int, device: torch.device, *, silent: bool = False) -> Packed:
+    """Lays out sequences behind a root of `root` positions. The last token of each predicts nothing and is left out.
+    `silent`: nor does the root's last position, because the root is key-values."""
     whole = [(*sequence.prompt, *sequence.target) for sequence in sequences]
     rows = [ids[:-1] for ids in whole]
     share = shared_prefix(rows)
@@ -153,7 +155,7 @@ def pack(sequences: Sequence[TrainSequence], root: int, device: torch.device) ->
         lengths.append(len(tail))
         for place in range(len(sequence.prompt), len(full)):
             source = root + place - 1  # position, in this sequence's own row, that predicts token `place`
-            if source < 0:
+            if source < (root if silent else 0):
                 continue  # the very first token of a sequence without prompt and root: nothing predicts it
             read.append(source if source < prefix else start + source - prefix)
             targets.append(full[place])
@@ -290,6 +292,10 @@ def packed_attention(
     for name in _UNSUPPORTED:
         if kwargs.get(name) is not None:
             raise ModelError(f"{type(module).__name__} uses {name}, which packed attention does not compute.")
+    prefix = kwargs.get(PREFIX)
+    if prefix is not None:
+        own, cut = prefix[module.layer_idx].to(key.dtype), prefix.shape[3]
+        key, value = (torch.cat([own[part, None], new[:, :, cut:]], dim=2) for part, new in ((0, key), (1, value)))
     rows = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return _PackedAttention.apply(*rows, layout, scale).unsqueeze(0), None

@@ -17,10 +17,10 @@ from harness.training.trainable import Trainable
 
 
 class _Group:
-    """Parameters with the same weight decay, laid out one after another."""
+    """Parameters with the same weight decay that are unfrozen together, laid out one after another."""
 
-    def __init__(self, parameters: list[nn.Parameter], decay: float, working_dtype: torch.dtype) -> None:
-        self.parameters, self.decay = parameters, decay
+    def __init__(self, parameters: list[nn.Parameter], decay: float, stage: int, working_dtype: torch.dtype) -> None:
+        self.parameters, self.decay, self.stage = parameters, decay, stage
         size = sum(parameter.numel() for parameter in parameters)
         device = parameters[0].device
         self.master = torch.empty(size, dtype=torch.float32, device=device)
@@ -49,15 +49,15 @@ class WorkingWeights:
 
     def __init__(self, trainable: Trainable, settings: TrainSettings) -> None:
         self.trainable = trainable
-        decayed = [p for p in trainable.parameters.values() if p.dim() > 1]
-        plain = [p for p in trainable.parameters.values() if p.dim() <= 1]
+        members: dict[tuple[int, bool], list[nn.Parameter]] = {}
+        for name, parameter in trainable.parameters.items():
+            members.setdefault((trainable.stages.get(name, 0), parameter.dim() <= 1), []).append(parameter)
         dtype = trainable.working_dtype
         self._frozen: list[tuple[Any, Tensor]] = []
         self._freeze(trainable.compute_dtype)
         self.groups = [
-            _Group(parameters, decay, dtype)
-            for parameters, decay in ((decayed, settings.weight_decay), (plain, 0.0))
-            if parameters
+            _Group(parameters, 0.0 if plain else settings.weight_decay, stage, dtype)
+            for (stage, plain), parameters in sorted(members.items(), key=lambda item: item[0])
         ]
         self._hooks = [
             parameter.register_post_accumulate_grad_hook(self._collect(group.grad[place].view(parameter.shape)))
@@ -90,6 +90,19 @@ class WorkingWeights:
             parameter.grad = None
 
         return hook
+
+    @property
+    def stages(self) -> int:
+        """Stages of a gradual unfreezing; 1 without."""
+        return 1 + max(group.stage for group in self.groups)
+
+    def unfreeze(self, stages: int) -> None:
+        """Trains the first `stages` stages; the others get no gradient, no decay and no optimiser state."""
+        for group, settings in zip(self.groups, self.optimizer.param_groups, strict=True):
+            on = group.stage < stages
+            settings["params"][0].grad = group.grad if on else None
+            for parameter in group.parameters:
+                parameter.requires_grad_(on)
 
     def step(self, lr: float, scale: float) -> float:
         """One optimiser step with gradients times `scale`; returns their norm before clipping."""

@@ -1,10 +1,34 @@
-"""Settings of one training, shared by every strategy that trains. No torch here: `check` and `plan` read them."""
+"""Settings and methods of one training, for every strategy that trains. No torch here: `check` and `plan` read them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+TrainPart = Literal["all", "last_k_layers", "head", "embeddings_frozen"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A method for `Context.fit`: the model's own weights. `train`: all; the last `last_layers` layers and what follows
+    them; the vocabulary head (with tied weights also the embeddings); or all but the embeddings (with tied weights also
+    not the head). `unfreeze_over`: share of the steps over which layers join one after another, the last layer first
+    (Howard and Ruder, 2018); 0: all from the start."""
+
+    train: TrainPart = "all"
+    last_layers: int = 2
+    unfreeze_over: float = 0.0
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A method for `Context.fit`: `tokens` key-values before every sequence, in every layer (Li and Liang, 2021).
+    `init_ids`: token ids from whose key-values they start, repeated as needed; None: random."""
+
+    tokens: int
+    init_ids: tuple[int, ...] | None = None
 
 
 class TrainSettings(BaseModel):
@@ -32,13 +56,41 @@ class TrainSettings(BaseModel):
     max_truncated: float = Field(
         0.1, ge=0, le=1, description="Largest share of sequences that may be truncated; more is an error."
     )
-    eval_every: int | None = Field(None, ge=1, description="Steps between validation losses; unset: once an epoch.")
+    eval_every: int | None = Field(None, ge=1, description="Steps between validations; unset: once an epoch.")
     eval_limit: int | None = Field(256, ge=1, description="Most validation examples read for a validation loss.")
-    patience: int | None = Field(
-        None, ge=1, description="Stop after this many validation losses in a row without a new best; unset: never."
+    select_by: Literal["loss", "metric"] = Field(
+        "loss",
+        description="What a validation judges by: the loss, or also the task's primary metric on answers (slower).",
     )
-    keep_best: bool = Field(True, description="Keep the weights of the best validation loss, not the last ones.")
+    metric_limit: int = Field(64, ge=1, description="Most validation examples answered for a validation metric.")
+    patience: int | None = Field(
+        None, ge=1, description="Stop after this many validations in a row without a new best; unset: never."
+    )
+    keep_best: bool = Field(True, description="Keep the weights of the best validation, not the last ones.")
     activation_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass: less memory, a third more time."
     )
     checkpoint_seconds: float = Field(60.0, ge=0, description="Seconds between checkpoints; 0: after every step.")
+
+
+class CorpusSettings(TrainSettings):
+    """Training on documents instead of examples."""
+
+    block_length: int = Field(512, ge=8, description="Tokens of a block; documents are laid end to end and cut there.")
+    held_out: float = Field(0.05, ge=0, lt=1, description="Share of the documents kept for the validation loss.")
+
+
+class ClassifierSettings(BaseModel):
+    """A linear classifier on the model's hidden states."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pooling: Literal["mean", "last"] = Field(
+        "mean", description="A prompt's features: the mean over its tokens' hidden states, or the last token's."
+    )
+    layer: int = Field(-1, description="Layer whose hidden states are read: -1 the last, 0 the embeddings.")
+    c: float | None = Field(
+        None,
+        gt=0,
+        description="Inverse strength of the L2 penalty; unset: the value with the best validation loss.",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from harness.hookspecs import (
     BenchmarkSpec,
@@ -19,6 +20,7 @@ from harness.hookspecs import (
 @hookimpl
 def harness_strategies() -> Sequence[StrategySpec]:
     at = "harness_plugins.strategies"
+    trained: dict[str, Any] = {"changes": "model", "needs": ("weights", "train")}
     return [
         StrategySpec("prompt", "Instruction, system prompt, template and worked examples.", f"{at}.prompt:Prompt"),
         StrategySpec("rag", "Retrieves passages from the corpus into the prompt.", f"{at}.rag:Rag", needs=("corpus",)),
@@ -33,25 +35,58 @@ def harness_strategies() -> Sequence[StrategySpec]:
             "prompt_tuning",
             "Trains soft prompt embeddings; the weights stay.",
             f"{at}.prompt_tuning:PromptTuning",
-            changes="model",
             delta="soft_prompt",
-            needs=("weights", "train"),
+            **trained,
+        ),
+        StrategySpec(
+            "p_tuning",
+            "Trains a soft prompt through a small network; the weights stay.",
+            f"{at}.p_tuning:PTuning",
+            delta="soft_prompt",
+            **trained,
+        ),
+        StrategySpec(
+            "prefix_tuning",
+            "Trains key-values before the prompt in every layer; the weights stay.",
+            f"{at}.prefix_tuning:PrefixTuning",
+            delta="prefix",
+            **trained,
         ),
         StrategySpec(
             "lora",
-            "Trains low-rank adapters on the linear layers.",
+            "Trains low-rank adapters on the linear layers; also DoRA and rsLoRA.",
             f"{at}.lora:Lora",
-            changes="model",
             delta="peft",
-            needs=("weights", "train"),
+            **trained,
+        ),
+        StrategySpec(
+            "ia3",
+            "Trains scales on keys, values and feed-forward activations.",
+            f"{at}.ia3:Ia3",
+            delta="peft",
+            **trained,
         ),
         StrategySpec(
             "full_finetune",
-            "Trains all weights.",
+            "Trains the model's own weights, all or a part.",
             f"{at}.full_finetune:FullFinetune",
+            delta="weights",
+            **trained,
+        ),
+        StrategySpec(
+            "continued_pretraining",
+            "Trains on the corpus' text before the task, with all weights or with adapters.",
+            f"{at}.continued_pretraining:ContinuedPretraining",
             changes="model",
             delta="weights",
-            needs=("weights", "train"),
+            needs=("weights", "corpus"),
+        ),
+        StrategySpec(
+            "feature_classifier",
+            "Logistic regression on the frozen model's hidden states, for label tasks.",
+            f"{at}.feature_classifier:FeatureClassifier",
+            changes="readout",
+            needs=("weights", "train", "labels"),
         ),
     ]
 
