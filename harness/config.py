@@ -67,11 +67,6 @@ class Experiment:
     text: str
     lines: dict[KeyPath, int] = field(default_factory=dict, compare=False, repr=False)
 
-    @property
-    def primary(self) -> Use:
-        """The metric that decides."""
-        return next(use for use in self.metrics if use.id == self.primary_metric)
-
     def resolved(self) -> dict[str, Any]:
         """Everything that was decided, with defaults filled in; JSON-able."""
         task = self.task.model_dump(include=set(TaskTable.model_fields))

@@ -82,6 +82,8 @@ def test_the_penalty_is_chosen_on_validation() -> None:
     losses = dict(fitted.validation_losses)
     assert len(losses) == 6 and losses[fitted.c] == min(losses.values())
     assert fitted.classifier.labels == ("no", "yes")  # a label never shown is never answered
+    with pytest.raises(DataError, match="not among the labels: yes"):
+        fit_classifier((features, gold), (features[:0], []), ("no", "never"), ClassifierSettings())
     with pytest.raises(DataError, match="two labels"):
         fit_classifier((features[:1], gold[:1]), (features[:0], []), labels, ClassifierSettings())
 

@@ -226,13 +226,14 @@ class _Run:
 
     def _setup(self, task_file: Path) -> dict[str, Any]:
         prepared, experiment = self.prepared, self.prepared.experiment
+        primary = next(use for use in experiment.metrics if use.id == experiment.primary_metric)
         return {
             "task_file": str(task_file),
             "source": asdict(prepared.source),
             "device": prepared.plan.device,
             "dtype": prepared.plan.dtype,
             "generation": experiment.generation.model_dump(),
-            "primary_metric": asdict(experiment.primary),
+            "primary_metric": asdict(primary),
             "input": experiment.task.input,
             "instruction": experiment.task.instruction,
             "artifacts": str(self.artifacts.resolve()),

@@ -33,6 +33,9 @@ def fit_classifier(
 ) -> FittedClassifier:
     """Multinomial logistic regression (scikit-learn, L2) on standardised features, the standardisation folded into the
     weights. `labels` fixes their order; a label that no training example has is left out."""
+    strange = sorted(set(train[1]) - set(labels))
+    if strange:
+        raise DataError(f"training answers that are not among the labels: {', '.join(strange[:5])}.")
     present = [label for label in labels if label in set(train[1])]
     if len(present) < 2:
         raise DataError("a classifier needs training examples of at least two labels.")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.exceptions import DataError, TrialError
+from harness.exceptions import DataError, ModelError, TrialError
 from harness.models.requests import TrainSequence
 from harness.models.variant import Variant
 from harness.training.batching import fit_lengths, length, make_plan, micro_batches
@@ -107,12 +107,16 @@ def fit(
     """
     if not train:
         raise DataError("there are no training examples.")
+    if settings.activation_checkpointing and trainable.prefix() is not None:
+        raise ModelError(
+            "a prefix cannot be trained with activation checkpointing: transformers then drops key-values.",
+            hint="Set activation_checkpointing = false; a smaller tokens_per_forward also saves memory.",
+        )
     limit = _limit(trainable, settings)
     train, truncated = fit_lengths(train, limit, settings.max_truncated, "training")
     validation, _ = fit_lengths(validation[: settings.eval_limit], limit, 1.0, "validation")
     with ExitStack() as stack:
-        run = _Run(trainable, train, validation, settings, seed)
-        run.judge = judge
+        run = _Run(trainable, (train, validation), settings, seed, judge)
         stack.callback(run.close)
         stack.enter_context(run.forward.running(sorted(train[:64], key=length)[:8]))
         torch.manual_seed(seed)
@@ -153,17 +157,16 @@ class _Run:
     def __init__(
         self,
         trainable: Trainable,
-        train: Sequence[TrainSequence],
-        validation: Sequence[TrainSequence],
+        data: tuple[Sequence[TrainSequence], Sequence[TrainSequence]],
         settings: TrainSettings,
         seed: int,
+        judge: Judge | None,
     ) -> None:
-        self.trainable, self.settings = trainable, settings
-        self.train, self.validation = train, validation
-        self.lengths = [length(sequence) for sequence in train]
+        self.trainable, self.settings, self.judge = trainable, settings, judge
+        self.train, self.validation = data
+        self.lengths = [length(sequence) for sequence in self.train]
         self.plan = make_plan(self.lengths, settings, seed)
         self.progress = _Progress()
-        self.judge: Judge | None = None
         self.best: list[Tensor] | None = None
         self.modes = [(module, module.training) for module in trainable.modules()]
         if settings.activation_checkpointing:
@@ -205,11 +208,11 @@ class _Run:
         progress.wall_s = time.monotonic() - started
 
     def _unfreeze(self) -> None:
-        """Stages join at even distances over the method's share of the steps."""
+        """Every stage lasts for the same part of the method's share of the steps; the last goes on to the end."""
         stages = self.weights.stages
         if stages > 1:
-            over = self.trainable.unfreeze_over * len(self.plan.batches)
-            self.weights.unfreeze(min(stages, 1 + math.floor(self.progress.step / over * (stages - 1) + 1e-9)))
+            lasts = self.trainable.unfreeze_over * len(self.plan.batches) / stages
+            self.weights.unfreeze(min(stages, 1 + math.floor(self.progress.step / lasts + 1e-9)))
 
     def _step(self, batch: Sequence[int], lr: float) -> tuple[float, int]:
         """One optimiser step on the sum of all target tokens' losses; returns the mean loss and the tokens."""
