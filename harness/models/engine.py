@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.adaptation import Adaptation, Delta, Readout
 from harness.models.chat import Encoded
 from harness.models.choice import Choice
-from harness.models.features import Features, LinearClassifier, hidden_features
+from harness.models.features import Features, LinearClassifier, Pooling, hidden_features
 from harness.models.generation import generate
 from harness.models.loading import Loaded
 from harness.models.requests import Decoding, GenerateRequest, Generation, ScoreRequest
@@ -65,7 +65,7 @@ class Engine:
         with applied(self.loaded.model, [(delta.kind, self.artifacts / delta.path) for delta in deltas]) as variant:
             yield variant
 
-    def features(self, variant: Variant, prompts: Sequence[Encoded], pooling: Any, layer: int) -> Features:
+    def features(self, variant: Variant, prompts: Sequence[Encoded], pooling: Pooling, layer: int) -> Features:
         """Hidden states of prompts [prompts, hidden size]; a prompt longer than the window loses its start."""
         room = None if self.loaded.window is None else self.loaded.window - variant.root_length
         ids = [prompt.ids if room is None else prompt.ids[-room:] for prompt in prompts]

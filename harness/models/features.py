@@ -23,10 +23,11 @@ MAX_ROWS = 64
 FILE = "classifier.safetensors"
 
 Features = NDArray[np.float32]
+Pooling = Literal["mean", "last"]
 
 
 def hidden_features(
-    variant: Variant, prompts: Sequence[tuple[int, ...]], *, pooling: Literal["mean", "last"] = "mean", layer: int = -1
+    variant: Variant, prompts: Sequence[tuple[int, ...]], *, pooling: Pooling = "mean", layer: int = -1
 ) -> Features:
     """One row per prompt [prompts, hidden size]: the mean over its tokens' hidden states, or the last token's. Root
     rows are attended and not averaged. `layer` counts as in transformers' `hidden_states`: 0 the embeddings, -1 the

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.adaptation import Adaptation, Step
+from harness.adaptation import Adaptation, Readout, Step
 from harness.config import Use
 from harness.exceptions import TrialError
 from harness.models.chat import Encoded
@@ -89,7 +89,9 @@ class AdaptContext:
             raise TrialError(
                 'select_by = "metric" needs a metric and validation examples.', hint='Use select_by = "loss".'
             )
-        value = ValidationMetric(self.metric, self.engine, self.renderer, start, examples)
+        # As the test will be read, but for calibration: what the prompt alone says changes with every step.
+        read = start.with_readout(Readout(self.task.readout, self.task.readout_options))
+        value = ValidationMetric(self.metric, self.engine, self.renderer, read, examples)
         return Judge(value, self.metric.spec.higher_is_better)
 
     def fit_corpus(self, start: Adaptation, method: Any, settings: CorpusSettings) -> Adaptation:
