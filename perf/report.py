@@ -42,7 +42,7 @@ def main() -> int:
             sizes[form] = out.stat().st_size
             print(f"{form}: {seconds[form]} s, {sizes[form]:,} bytes", file=sys.stderr, flush=True)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    print(json.dumps({"predictions": items * len(ARMS), "cores": cores, "seconds": seconds, "bytes": sizes}, indent=2))
+    print(json.dumps({"predictions": items * len(ARMS), "cores": cores, "seconds": seconds, "bytes": sizes}))
     return 0
 
 

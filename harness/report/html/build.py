@@ -114,6 +114,7 @@ def _tables(comparison: Comparison) -> list[Table]:
     detectable = summary.detectable(comparison)
     found = [
         Table("Scores", scores, [*columns.legend(comparison), *([detectable] if detectable else [])]),
+        Table("Benchmarks", columns.benchmarks(comparison), columns.benchmark_legend(comparison)),
         Table("Cost and speed", costs, bound if columns.lower_bounds(comparison) else []),
         Table("Errors by category", columns.errors(comparison)),
         Table("Limits", columns.limits(comparison)),
