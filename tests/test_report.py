@@ -403,6 +403,19 @@ def test_json_has_the_documented_form() -> None:
     assert data["verdict"]["outcome"] == "win" and data["verdict"]["arm"] == "rag+lora"
 
 
+def test_json_is_as_the_documented_schema_says() -> None:
+    import jsonschema
+
+    documented = json.loads((Path(__file__).parent.parent / "docs" / "report.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(documented)
+    validator = jsonschema.Draft202012Validator(documented)
+    whole = json.loads(to_json_text(quickstart()))
+    validator.validate(whole)
+    validator.validate(json.loads(to_json_text(replace(quickstart(), arms=(bare("a"),)))))
+    for wrong in ({**whole, "format": 2}, {**whole, "arms": {}}, {**whole, "verdict": {"outcome": 1}}):
+        assert not validator.is_valid(wrong)
+
+
 def test_json_never_has_nan() -> None:
     comparison = quickstart()
     arms = (replace(comparison.arms[0], metrics={"token_f1": Interval(math.nan, -math.inf, None)}),)

@@ -127,3 +127,24 @@ def break_evens(costs: Mapping[str, ArmCost], decision: Decision) -> tuple[Break
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
     found = (break_even(a, b, costs, decision) for a, b in pairs)
     return tuple(result for result in found if result is not None)
+
+
+def cost_at(cost: ArmCost, decision: Decision, requests_per_month: float, hosting: float = 0.0) -> float | None:
+    """US dollars a month at a volume, one-off work and refreshes spread over the horizon; None when a part of it is
+    unknown."""
+    fixed = fixed_cost(cost, decision)
+    price = None if "usd_per_1k_requests" in cost.lower_bounds else cost.usd_per_1k_requests
+    if fixed is None or price is None or decision.horizon_months <= 0:
+        return None
+    return fixed / decision.horizon_months + price * requests_per_month / 1000 + hosting
+
+
+def pareto_front(points: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:
+    """Arms that no other arm beats on both (cost, quality) - less is better, more is better - cheapest first."""
+    front: list[str] = []
+    best = -math.inf
+    for name, (_, quality) in sorted(points.items(), key=lambda pair: (pair[1][0], -pair[1][1])):
+        if quality > best:
+            front.append(name)
+            best = quality
+    return tuple(front)

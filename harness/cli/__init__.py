@@ -14,8 +14,11 @@ from harness.exceptions import HarnessError
 #: verb -> one line of help; the module of the same name holds a click command called `command`.
 VERBS = {
     "check": "Validate an experiment file: settings, plugins, data, model. Loads no model.",
+    "plan": "Say what a run would take: time, tokens, memory, money, and what it could detect.",
     "run": "Run an experiment; the same command again resumes.",
-    "report": "Print the comparison of a run again.",
+    "report": "Print the comparison of a run again, or write it as a page, Markdown, JSON or CSV.",
+    "compare": "Compare two runs arm by arm, paired by item.",
+    "gate": "Fail when a run is shown to be worse than another.",
     "show": "Everything about one answer, or the training examples as the model sees them.",
     "plugins": "List every plugin: kind, name, origin, state.",
 }

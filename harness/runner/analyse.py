@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from harness.analysis.comparison import compare
 from harness.analysis.result import Comparison
+from harness.analysis.rows import RunRows
 from harness.config import Use
 from harness.plugins import Registry, load_plugins
 from harness.runner.evaluate import metric_infos, metric_judges
@@ -11,9 +14,27 @@ from harness.store.database import Store
 from harness.store.queries import run_rows
 
 
-def analyse(store: Store, reference: str | None, registry: Registry | None = None) -> Comparison:
-    """The comparison of a run (id, beginning of an id, name, or None for the latest), computed from its rows."""
+@dataclass(frozen=True)
+class Analysed:
+    """A run's rows and what follows from them."""
+
+    rows: RunRows
+    comparison: Comparison
+
+
+def load(store: Store, reference: str | None, registry: Registry | None = None) -> Analysed:
+    """A run (id, beginning of an id, name, or None for the latest) with its comparison, computed from its rows."""
+    rows = load_rows(store, reference, registry)
+    return Analysed(rows, compare(rows))
+
+
+def load_rows(store: Store, reference: str | None, registry: Registry | None = None) -> RunRows:
+    """The rows of a run, with its own metrics, prices and decision."""
     run = store.resolve_run(reference)
     uses = [Use(**use) for use in run.config_resolved["task"]["metrics"]]
-    infos = metric_infos(metric_judges(uses, registry or load_plugins()))
-    return compare(run_rows(store, run.id, infos))
+    return run_rows(store, run.id, metric_infos(metric_judges(uses, registry or load_plugins())))
+
+
+def analyse(store: Store, reference: str | None, registry: Registry | None = None) -> Comparison:
+    """The comparison of a run."""
+    return load(store, reference, registry).comparison

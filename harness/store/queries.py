@@ -129,6 +129,7 @@ def run_facts(store: Store, run: RunRow) -> dict[str, Any]:
         "task": {**run.task, "fingerprint": run.task_fingerprint},
         "versions": dict(run.versions),
         "machine": dict(run.machine),
+        "score_versions": {kind: dict(found) for kind, found in run.score_versions.items()},
         "results": str(store.path),
     }
 
