@@ -17,7 +17,8 @@ VERBS = {
     "run": "Run an experiment; the same command again resumes.",
     "report": "Print the comparison of a run again.",
     "show": "Everything about one answer, or the training examples as the model sees them.",
-    "plugins": "List every plugin: kind, name, origin, state.",
+    "plugins": "List, show, test and begin plugins.",
+    "schema": "Print a JSON Schema of the experiment file, for editors.",
 }
 
 
