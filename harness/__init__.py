@@ -13,6 +13,8 @@ _PUBLIC = {
     "RetrieverSpec": "harness.hookspecs",
     "TaskLoaderSpec": "harness.hookspecs",
     "ModelSpec": "harness.hookspecs",
+    "ObserverSpec": "harness.hookspecs",
+    "Event": "harness.events",
     "Strategy": "harness.strategy",
     "PromptStrategy": "harness.strategy",
     "TrainingStrategy": "harness.strategy",

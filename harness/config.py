@@ -23,10 +23,13 @@ from harness.tables import (
     ExperimentTable,
     GenerationTable,
     ModelTable,
+    RunTable,
     TaskTable,
 )
 from harness.toml_lines import Path as KeyPath
 from harness.toml_lines import key_lines, line_of, show_path
+
+BESIDE = ("arm", "plugins")  # top-level keys that are no plain tables
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Experiment:
     decision: Decision
     folder: str
     text: str
+    run: RunTable = field(default_factory=RunTable)
+    observers: tuple[Use, ...] = ()
     lines: dict[KeyPath, int] = field(default_factory=dict, compare=False, repr=False)
 
     def resolved(self) -> dict[str, Any]:
@@ -81,6 +86,7 @@ class Experiment:
             "benchmarks": asdict(self.benchmark) if self.benchmark is not None else None,
             "cost": asdict(self.prices),
             "decision": asdict(self.decision),
+            "run": {**self.run.model_dump(), "observers": [asdict(use) for use in self.observers]},
         }
 
 
@@ -155,8 +161,8 @@ class _Reader:
 
     def experiment(self) -> Experiment:
         for key in self.data:
-            if key not in TABLES and key != "arm":
-                self.problem((key,), "unknown table.", nearest(key, [*TABLES, "arm"]))
+            if key not in TABLES and key not in BESIDE:
+                self.problem((key,), "unknown table.", nearest(key, [*TABLES, *BESIDE]))
         tables = {
             name: self.validate(model, self.data.get(name, {}), (name,))
             for name, model in TABLES.items()
@@ -177,6 +183,7 @@ class _Reader:
         arms = self.arms(tables["task"])
         loader, (readout, options), metrics, primary = self.task(tables["task"])
         baseline = self.baseline(tables["experiment"], arms)
+        observers = self.observers(tables["run"])
         if self.problems:
             raise ConfigError(self.problems, source=str(self.path))
         experiment: ExperimentTable = tables["experiment"]
@@ -198,6 +205,8 @@ class _Reader:
             decision=Decision(**tables["decision"].model_dump()),
             folder=str(self.path.resolve().parent),
             text=self.text,
+            run=tables["run"],
+            observers=observers,
             lines=self.lines,
         )
 
@@ -249,6 +258,13 @@ class _Reader:
         found = [use for use in uses if use is not None]
         self.unique([use.id for use in found], ("task", "metrics"), "metric")
         return tuple(found)
+
+    def observers(self, table: RunTable | None) -> tuple[Use, ...]:
+        path: KeyPath = ("run", "observers")
+        uses = [self.use("observer", entry, {}, path) for entry in (table.observers if table else ())]
+        found = tuple(use for use in uses if use is not None)
+        self.unique([use.id for use in found], path, "observer")
+        return found
 
     def use(self, kind: str, entry: Any, settings_by_id: dict[str, Any], path: KeyPath) -> Use | None:
         """A name, or a table { use, id, settings… }; settings may also stand beside it under the id."""

@@ -8,7 +8,7 @@ class is constructed with an instance of its nested `Config` (a pydantic model),
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pluggy
@@ -16,23 +16,35 @@ import pluggy
 PROJECT = "harness"
 ENTRY_POINT_GROUP = "harness.plugins"
 
+#: Version of everything in this module and of the protocols it points to. A plugin module says what it was written for
+#: with `HARNESS_INTERFACE = 1`; another number is refused with advice. Raised when an existing plugin would break.
+INTERFACE = 1
+
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
+#: What a strategy or a metric can need, and a model or a task can lack.
+NEEDS = ("weights", "loglikelihoods", "train", "labels", "corpus")
+
+
 @dataclass(frozen=True)
 class Spec:
-    """What every plugin says about itself. `target` is "module:attribute" of the class."""
+    """What every plugin says about itself. `target` is "module:attribute" of the class.
+
+    `packages`: distributions it imports beyond its own dependencies; `harness check` says which are missing.
+    """
 
     name: str
     summary: str
     target: str
+    packages: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
 class StrategySpec(Spec):
     """`changes`: which part of the adaptation it replaces; `delta`: for the model, what it leaves behind (see
-    `harness.adaptation.Delta`). `needs`: "weights", "train", "corpus", "labels"."""
+    `harness.adaptation.Delta`). `needs`: what it cannot do without (see `NEEDS`)."""
 
     changes: Literal["prompt", "model", "readout"] = "prompt"
     delta: Literal["", "peft", "soft_prompt", "prefix", "weights"] = ""
@@ -76,7 +88,15 @@ class BenchmarkSpec(Spec):
 
 @dataclass(frozen=True)
 class ModelSpec(Spec):
-    """`target` names a function without arguments that returns a `harness.models.ModelSource` or raises ModelError."""
+    """`target` names a function without arguments that returns a `harness.models.ModelSource` or raises ModelError.
+    `provides`: what it offers of what strategies can need: "weights" to train, "loglikelihoods" of given texts."""
+
+    provides: tuple[str, ...] = ("weights", "loglikelihoods")
+
+
+@dataclass(frozen=True)
+class ObserverSpec(Spec):
+    """An observer is constructed once a run and watches it; it cannot change or fail it."""
 
 
 @hookspec
@@ -118,4 +138,10 @@ def harness_benchmarks() -> Sequence[BenchmarkSpec]:
 @hookspec
 def harness_models() -> Sequence[ModelSpec]:
     """Named models: functions that find a model's files on this machine."""
+    return ()
+
+
+@hookspec
+def harness_observers() -> Sequence[ObserverSpec]:
+    """Observers of a run's events: classes with `observe(event)` (see `harness.events.Event`), named in `[run]`."""
     return ()

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from harness.adaptation import Adaptation, canonical_json
-from harness.exceptions import LeakError, PluginError
-from harness.plugins import Registry
+from harness.exceptions import LeakError
+from harness.guard import blamed, expect, expect_hits, watched
+from harness.plugins import Registered, Registry
 from harness.types import Document, Draft, Example, Message, Passage, Query, Retriever
 
 _FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
@@ -32,18 +33,22 @@ def fill(template: str, fields: Mapping[str, str]) -> str:
 
 
 class Index:
-    """A retriever built over the corpus, with a memory of what was asked."""
+    """A retriever built over the corpus, with a memory of what was asked. `label` names the retriever in errors."""
 
-    def __init__(self, retriever: Retriever, documents: Sequence[Document]) -> None:
-        self.retriever, self.documents = retriever, documents
+    def __init__(self, retriever: Retriever, documents: Sequence[Document], label: str = "the retriever") -> None:
+        self.retriever, self.documents, self.label = retriever, documents, label
         self.memory: dict[tuple[str, int], list[tuple[int, float]]] = {}
-        retriever.build(documents)
+        with watched(label, "building its index", documents=documents):
+            retriever.build(documents)
 
     def search(self, texts: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
         unknown = [text for text in dict.fromkeys(texts) if (text, k) not in self.memory]
         if unknown and self.documents:
-            for text, found in zip(unknown, self.retriever.search(unknown, min(k, len(self.documents))), strict=True):
-                self.memory[text, k] = found
+            most = min(k, len(self.documents))
+            with watched(self.label, "searching", queries=unknown):
+                found = self.retriever.search(unknown, most)
+            hits = expect_hits(self.label, found, len(unknown), most, len(self.documents))
+            self.memory |= {(text, k): ranked for text, ranked in zip(unknown, hits, strict=True)}
         return [self.memory.get((text, k), []) for text in texts]
 
 
@@ -58,8 +63,14 @@ class Indexes:
         key = canonical_json(dict(retriever))
         if key not in self.built:
             settings = {name: value for name, value in retriever.items() if name != "use"}
-            self.built[key] = Index(self.registry.get("retriever", retriever["use"]).create(settings), self.documents)
+            self.built[key] = self.build(self.registry.get("retriever", retriever["use"]), settings, self.documents)
         return self.built[key]
+
+    @staticmethod
+    def build(entry: Registered, settings: dict[str, Any], documents: Sequence[Document]) -> Index:
+        with blamed(entry.label, "starting"):
+            retriever = entry.create(settings)
+        return Index(retriever, documents, entry.label)
 
 
 class Renderer:
@@ -98,16 +109,18 @@ class Renderer:
     def example_index(self) -> Index:
         """Lexical similarity between questions, for shots chosen by similarity."""
         documents = [Document(example.id, self.input(example.query)) for example in self.train]
-        return Index(self.registry.get("retriever", "bm25").create(), documents)
+        return Indexes.build(self.registry.get("retriever", "bm25"), {}, documents)
 
     def draft(self, adaptation: Adaptation, query: Query) -> Draft:
         excluded = self.exclusions.get(query.id, frozenset())
         view = _View(self, query, excluded)
         draft = Draft(input=self.input(query), instruction=self.instruction)
         for step in adaptation.prompt:
-            draft = self.strategy(step.use, step.settings).render(draft, query, view, step.state)
-            if not isinstance(draft, Draft):
-                raise PluginError(f"strategy '{step.use}': render returned {type(draft).__name__}, not a Draft.")
+            label = self.registry.get("strategy", step.use).label
+            doing = f"rendering '{query.id}'"
+            with watched(label, doing, query=query, draft=draft):
+                changed = self.strategy(step.use, step.settings).render(draft, query, view, step.state)
+            draft = expect(label, doing, changed, Draft)
             self._refuse_leaks(draft, query, excluded, step.use)
         return draft
 

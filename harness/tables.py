@@ -93,6 +93,18 @@ class DecisionTable(Table):
     limits: dict[str, float] = Field(default_factory=dict, description="Upper bounds, e.g. latency_p95_s.")
 
 
+class RunTable(Table):
+    """How a run goes, whatever it finds. Nothing here changes a result or a key."""
+
+    observers: list[str | dict[str, Any]] = Field(
+        default_factory=list, description="Watchers of the run's events, by name or { use = …, settings }."
+    )
+    trial_limit_s: float | None = Field(None, gt=0, description="A trial that takes longer is ended; unset: none is.")
+    silence_limit_s: float = Field(
+        1800.0, gt=0, description="A trial that gives no sign of progress for so long is ended; so is a metric."
+    )
+
+
 TABLES: dict[str, type[BaseModel]] = {
     "experiment": ExperimentTable,
     "model": ModelTable,
@@ -101,5 +113,6 @@ TABLES: dict[str, type[BaseModel]] = {
     "benchmarks": BenchmarksTable,
     "cost": CostTable,
     "decision": DecisionTable,
+    "run": RunTable,
 }
 LIMITS = ("latency_p95_s", "latency_p50_s", "usd_per_1k_requests", "usd_per_month", "peak_memory_bytes", "forgetting")

@@ -13,6 +13,9 @@ from harness.plugins import Registry, load_plugins
 
 ROOT = Path(__file__).parent.parent
 
+# What plugin authors get by installing the harness; named here so that a checkout that is not installed has it too.
+pytest_plugins = ["harness.testing.pytest_plugin"]
+
 # Set before any test module imports a hub client: no test may reach for the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HARNESS_CACHE"] = str(ROOT / ".pytest_cache" / "harness")

@@ -40,7 +40,14 @@ def test_core_imports_nothing_heavy(module: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["plugins"], ["check", "experiments/quickstart.toml"], ["check", "experiments/support-intents.toml"]],
+    [
+        ["--help"],
+        ["plugins"],
+        ["plugins", "show", "lora"],
+        ["schema"],
+        ["check", "experiments/quickstart.toml"],
+        ["check", "experiments/support-intents.toml"],
+    ],
 )
 def test_light_verbs_import_nothing_heavy(arguments: list[str]) -> None:
     run = "from harness.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass"
@@ -86,6 +93,7 @@ def test_plugins_import_only_public_names() -> None:
         "harness.types",
         "harness.exceptions",
         "harness.hookspecs",
+        "harness.events",
         "harness.strategy",
         "harness.adaptation",
         "harness.readout",

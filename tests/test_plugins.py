@@ -48,7 +48,14 @@ def test_every_builtin_resolves_and_is_listed_with_its_origin(registry: Registry
         ("raise SystemError('broken on import')\n", "broken on import"),
         (HEAD + "@hookimpl\ndef harness_strategys():\n    return []\n", "Did you mean 'harness_strategies'?"),
         (HEAD + "@hookimpl\ndef harness_strategies(config):\n    return []\n", "takes no arguments"),
-        (HEAD + "@hookimpl\ndef harness_strategies():\n    return ['lora']\n", "must return specs, got str"),
+        (HEAD + "@hookimpl\ndef harness_strategies():\n    return ['lora']\n", "must return StrategySpecs, got str"),
+        (HEAD + "@hookimpl\ndef harness_strategies():\n    pass\n", "returned None"),
+        (HEAD + "def harness_strategies():\n    return []\n", "is not marked"),
+        (HEAD + "HARNESS_INTERFACE = 99\n", "pip install -U adaptation-harness"),
+        (HEAD + "HARNESS_INTERFACE = 0\n", "Update the plugin"),
+        ("raise SystemExit('leaves')\n", "SystemExit: leaves"),
+        (GOOD.format(name="x").replace("'x:Y')", "'x:Y', needs=('wieghts',))"), "Did you mean 'weights'?"),
+        (GOOD.format(name="x").replace("'x:Y')]", "'x:Y')] * 2"), "provides strategy 'x' twice"),
         (HEAD + "@hookimpl\ndef harness_strategies():\n    return 1 / 0\n", "ZeroDivisionError"),
         (GOOD.format(name="x").replace("x:Y", "xY"), "module:attribute"),
     ],
@@ -78,6 +85,56 @@ def test_a_target_that_is_not_there_is_explained(site: Path) -> None:
     found = load_plugins([distribution(site, "pkg-c", "pkg_c", GOOD.format(name="gone"))])
     with pytest.raises(PluginError, match=r"strategy 'gone' of pkg-c 1.0 cannot be imported from x:Y"):
         found.get("strategy", "gone").resolve()
+
+
+def test_plugins_can_be_restricted(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [distribution(site, name, name.replace("-", "_"), GOOD.format(name=name)) for name in ("pkg-r", "pkg-s")]
+    monkeypatch.setenv("HARNESS_PLUGINS", "pkg-s, pkg-t")
+    found = load_plugins(points)
+    assert found.names("strategy") == ["pkg-s"]
+    states = {origin.distribution: origin.state for origin in found.origins}
+    assert states["pkg-r"] == "left out by HARNESS_PLUGINS" and states["pkg-s"] == "loaded"
+    assert "not installed" in states["pkg-t"] and "Did you mean 'pkg-s'?" in states["pkg-t"]
+    with pytest.raises(PluginError, match="left out by HARNESS_PLUGINS: main"):
+        found.get("strategy", "pkg-r")
+    monkeypatch.setenv("HARNESS_PLUGINS", "")
+    assert load_plugins(points).entries == []
+
+
+def test_the_built_ins_are_never_left_out(monkeypatch: pytest.MonkeyPatch, registry: Registry) -> None:
+    monkeypatch.setenv("HARNESS_PLUGINS", "")
+    assert [entry.spec for entry in load_plugins().entries] == [entry.spec for entry in registry.entries]
+
+
+def test_strict_plugins_raise(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = distribution(site, "pkg-u", "pkg_u", "import nothing_of_that_name\n")
+    monkeypatch.setenv("HARNESS_STRICT_PLUGINS", "0")
+    assert load_plugins([point]).origins[0].failed
+    monkeypatch.setenv("HARNESS_STRICT_PLUGINS", "1")
+    with pytest.raises(PluginError, match=r"pkg-u 1.0, 'main': ModuleNotFoundError") as caught:
+        load_plugins([point])
+    assert "HARNESS_STRICT_PLUGINS" in caught.value.hint
+
+
+HOOK_CALLS = {
+    "strategy": ("StrategySpec", "mine"),
+    "metric": ("MetricSpec", "mine"),
+    "error classifier": ("ErrorClassifierSpec", "mine"),
+    "retriever": ("RetrieverSpec", "mine"),
+    "task loader": ("TaskLoaderSpec", "mine"),
+    "model": ("ModelSpec", "mine"),
+    "observer": ("ObserverSpec", "mine"),
+}
+
+
+@pytest.mark.parametrize("kind", HOOK_CALLS)
+def test_every_hook_is_read(site: Path, kind: str) -> None:
+    spec, name = HOOK_CALLS[kind]
+    code = f"from harness import {spec}, hookimpl\n"
+    code += f"@hookimpl\ndef {KINDS[kind]}():\n    return [{spec}('mine', 'S.', 'x:Y')]\n"
+    module = f"hook_{kind.replace(' ', '_')}"
+    found = load_plugins([distribution(site, module.replace("_", "-"), module, code)])
+    assert found.names(kind) == [name], found.origins
 
 
 def test_nearest() -> None:

@@ -20,7 +20,8 @@ VERBS = {
     "compare": "Compare two runs arm by arm, paired by item.",
     "gate": "Fail when a run is shown to be worse than another.",
     "show": "Everything about one answer, or the training examples as the model sees them.",
-    "plugins": "List every plugin: kind, name, origin, state.",
+    "plugins": "List, show, test and begin plugins.",
+    "schema": "Print a JSON Schema of the experiment file, for editors.",
 }
 
 

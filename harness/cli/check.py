@@ -6,18 +6,20 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import limit_option
+from harness.cli.options import limit_option, local_code, local_code_option
 
 
 @click.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
 @limit_option
-def command(file: Path, limit: int | None) -> None:
+@local_code_option
+def command(file: Path, limit: int | None, no_local_code: bool) -> None:
     """Validate FILE: settings, plugins, data and model files. Loads no model and writes nothing."""
     from harness.runner.benchmarks import Benchmarks
     from harness.runner.prepare import prepare
 
-    found = prepare(file, limit=limit)
+    code = local_code(file, no_local_code)
+    found = prepare(file, limit=limit, code=code)
     experiment, task, plan = found.experiment, found.task, found.plan
     click.echo(f"{file}: fine")
     click.echo(f"  model   {found.source.label}, {plan.dtype} on {plan.device}")
@@ -34,6 +36,8 @@ def command(file: Path, limit: int | None) -> None:
     if experiment.benchmark is not None:
         tasks = Benchmarks(experiment, found.registry).keys
         click.echo(f"  benchmarks {experiment.benchmark.use}: {', '.join(list(tasks)[:8])}" + _more(len(tasks) - 8))
+    for name, sha256 in found.local.items():
+        click.echo(f"  plugin  {name}, sha256 {sha256[:12]}: code of your own, run on this machine")
     for warning in task.warnings:
         click.echo(f"  warning: {warning}")
 

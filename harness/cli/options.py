@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from harness.local_code import LocalCode, LocalFile
+
 results_option = click.option(
     "--results",
     type=click.Path(path_type=Path),
@@ -18,6 +20,19 @@ results_option = click.option(
 limit_option = click.option(
     "--limit", type=click.IntRange(min=1), help="Only N items of every split, evenly spread: a rehearsal."
 )
+
+local_code_option = click.option(
+    "--no-local-code", is_flag=True, help="Refuse Python files that the experiment file names beside itself."
+)
+
+
+def local_code(file: Path, refused: bool) -> LocalCode:
+    """What FILE may load; each Python file is named on standard error before it runs."""
+
+    def announce(found: LocalFile) -> None:
+        click.echo(f"local code: {found.name} (sha256 {found.sha256[:12]})", err=True)
+
+    return LocalCode(file.resolve().parent, allowed=not refused, announce=announce)
 
 
 def console(**settings: Any) -> Any:

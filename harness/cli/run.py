@@ -7,15 +7,16 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import console, limit_option, results_option
+from harness.cli.options import console, limit_option, local_code, local_code_option, results_option
 
 
 @click.command("run")
 @click.argument("file", type=click.Path(path_type=Path))
 @results_option
 @limit_option
+@local_code_option
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON instead of tables.")
-def command(file: Path, results: Path, limit: int | None, as_json: bool) -> None:
+def command(file: Path, results: Path, limit: int | None, no_local_code: bool, as_json: bool) -> None:
     """Run the experiment in FILE, store everything in the results database and print the comparison.
 
     The same command again repeats no finished trial: it continues an interrupted run, or prints a finished one.
@@ -27,7 +28,7 @@ def command(file: Path, results: Path, limit: int | None, as_json: bool) -> None
     from harness.runner.display import Display, LiveDisplay, PlainDisplay
     from harness.runner.prepare import prepare
 
-    prepared = prepare(file, limit=limit, download=True)
+    prepared = prepare(file, limit=limit, download=True, code=local_code(file, no_local_code))
     progress = console(stderr=True)
     display: Display = (
         LiveDisplay(progress) if progress.is_terminal else PlainDisplay(lambda text: click.echo(text, err=True))

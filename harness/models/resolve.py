@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.exceptions import ModelError, PluginError
+from harness.guard import blamed, expect
 from harness.models.source import ModelSource, folder_source, hub_source, looks_like_path
 from harness.plugins import Registry
 
@@ -12,8 +13,10 @@ from harness.plugins import Registry
 def resolve_model(ref: str, registry: Registry, folder: str, *, download: bool = False) -> ModelSource:
     """Finds a model; relative folders start at `folder`, the experiment file's own."""
     if ref in registry.names("model"):
-        source = registry.get("model", ref).target()
-        assert isinstance(source, ModelSource)
+        entry = registry.get("model", ref)
+        with blamed(entry.label, "finding its files"):
+            found = entry.target()
+        source: ModelSource = expect(entry.label, "finding its files", found, ModelSource)
         return source
     path = Path(folder, Path(ref).expanduser())
     if path.is_dir():

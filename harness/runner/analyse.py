@@ -8,6 +8,7 @@ from harness.analysis.comparison import compare
 from harness.analysis.result import Comparison
 from harness.analysis.rows import RunRows
 from harness.config import Use
+from harness.exceptions import PluginError
 from harness.plugins import Registry, load_plugins
 from harness.runner.evaluate import metric_infos, metric_judges
 from harness.store.database import Store
@@ -32,7 +33,14 @@ def load_rows(store: Store, reference: str | None, registry: Registry | None = N
     """The rows of a run, with its own metrics, prices and decision."""
     run = store.resolve_run(reference)
     uses = [Use(**use) for use in run.config_resolved["task"]["metrics"]]
-    return run_rows(store, run.id, metric_infos(metric_judges(uses, registry or load_plugins())))
+    try:
+        infos = metric_infos(metric_judges(uses, registry or load_plugins()))
+    except PluginError as error:
+        if not (local := run.config_resolved.get("plugins")):
+            raise
+        hint = f"The run used local plugins ({', '.join(local)}): run its file again; no stored trial is repeated."
+        raise PluginError(error.message, hint=hint) from error
+    return run_rows(store, run.id, infos)
 
 
 def analyse(store: Store, reference: str | None, registry: Registry | None = None) -> Comparison:

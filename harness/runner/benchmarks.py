@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from harness.adaptation import Adaptation
 from harness.config import Experiment, Use
 from harness.exceptions import PluginError
+from harness.guard import blamed
 from harness.plugins import Registry
 from harness.types import Benchmark, BenchmarkItem, BenchmarkResult, LedgerEntry
 
@@ -103,10 +104,13 @@ def measure(spec: Mapping[str, Any], engine: Engine, registry: Registry, emit: E
             on_progress=progress,
         )
         # The seed is of sampled texts: one for all trials, so that equal models give equal results.
-        results = plugin(use, registry).run(lm, 0, spec["folder"], skip=frozenset(spec["skip"]))
-        for task, group in groupby(results, key=lambda result: result.task):
-            emit("benchmark", {"task": task, "results": [asdict(result) for result in group]})
-            number += 1
+        label = registry.get("benchmark", use.use).label
+        emit("doing", f"{label} was measured")
+        with blamed(label, "measuring"):
+            results = plugin(use, registry).run(lm, 0, spec["folder"], skip=frozenset(spec["skip"]))
+            for task, group in groupby(results, key=lambda result: result.task):
+                emit("benchmark", {"task": task, "results": [asdict(result) for result in group]})
+                number += 1
     for quantity, value, unit in (
         ("benchmark_wall_s", time.perf_counter() - started, "s"),
         ("benchmark_tokens_in", float(lm.tokens_in), "tokens"),

@@ -57,6 +57,10 @@ class AdaptContext:
         prompts = [chat.encode(self.renderer.messages(self.renderer.draft(adaptation, query))) for query in queries]
         with self.engine.variant(adaptation.model.deltas) as variant:
             answers = self.engine.answer(variant, adaptation, prompts, labels=self.labels, seed=self.seed)
+        given = [answer for answer in answers if answer is not None]
+        for quantity in ("tokens_in", "tokens_out"):  # asking the model while adapting is part of what the arm costs
+            total = float(sum(getattr(answer, quantity) for answer in given))
+            self.ledger(LedgerEntry("prepare", quantity, total, "tokens"))
         return [answer.text if answer is not None else "" for answer in answers]
 
     def sequences(self, adaptation: Adaptation, examples: Sequence[Example]) -> list[TrainSequence]:

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,12 +17,13 @@ from typing import Any
 
 from harness.adaptation import digest_of
 from harness.analysis.result import Comparison
-from harness.exceptions import HarnessError
+from harness.exceptions import HarnessError, PluginError, TrialError
 from harness.runner.analyse import analyse
 from harness.runner.benchmarks import Benchmarks, result_of
 from harness.runner.display import Display
-from harness.runner.evaluate import Evaluator
+from harness.runner.evaluate import Evaluator, Judge
 from harness.runner.keys import ENGINE_VERSION, model_key
+from harness.runner.observers import Observers
 from harness.runner.plan import PlannedTrial
 from harness.runner.prepare import Prepared
 from harness.runner.process import WorkerProcess
@@ -57,6 +59,7 @@ class _Run:
         self.task_fingerprint = digest_of(dict(prepared.task.fingerprints))
         self.versions = {**self.evaluator.versions, **self.benchmarks.versions}
         self.worker: WorkerProcess | None = None
+        self.observers = Observers(prepared.experiment, prepared.registry, display.note)
         self.run_id = ""
 
     # ------------------------------------------------------------------------------------------------- whole
@@ -65,14 +68,19 @@ class _Run:
         trials = self.prepared.plan.trials
         self.run_id = self._begin()
         ids = [self._trial_id(trial) for trial in trials]
+        for text in self.evaluator.unusable:
+            self.display.note(f"note: {text}")
+        self.observers.run_id = self.run_id
+        self.observers.tell("run_started", {"name": self.prepared.experiment.name, "trials": len(trials)})
         repeated = failed = 0
         scratch = Path(tempfile.mkdtemp(prefix="harness-"))
         try:
             with self.display:
                 for number, (trial, trial_id) in enumerate(zip(trials, ids, strict=True), 1):
                     self.display.begin(trial.arm, trial.seed, number, len(trials))
+                    self.observers.begin_trial(trial.arm, trial.seed, trial_id)
+                    self.observers.tell("trial_started", {"chain": [use.use for use in trial.chain]})
                     if stored := self.store.trial(trial_id).status == "done":
-                        self._rescore(trial_id)
                         repeated += 1
                     if not self._run_trial(trial, trial_id, scratch, stored=stored):
                         failed += 1
@@ -89,13 +97,14 @@ class _Run:
             shutil.rmtree(scratch, ignore_errors=True)
         comparison = analyse(self.store, self.run_id, self.prepared.registry)
         self.store.finish_run(self.run_id, "failed" if failed else "done", comparison.to_json())
+        self.observers.tell("run_finished", {"status": "failed" if failed else "done", "failed": failed})
         return Outcome(self.run_id, comparison, failed, repeated)
 
     def _begin(self) -> str:
         prepared, experiment, plan = self.prepared, self.prepared.experiment, self.prepared.plan
         key = digest_of(
             {
-                "resolved": experiment.resolved(),
+                "resolved": {name: value for name, value in experiment.resolved().items() if name != "run"},
                 "trials": [[trial.arm, trial.seed, trial.prediction_key] for trial in plan.trials],
                 "scores": self.versions,
                 "engine": ENGINE_VERSION,
@@ -114,7 +123,7 @@ class _Run:
                 primary_metric=experiment.primary_metric,
                 arms=[arm.name for arm in experiment.arms],
                 config_written=experiment.text,
-                config_resolved=experiment.resolved(),
+                config_resolved={**experiment.resolved(), "plugins": dict(prepared.local)},
                 versions=package_versions(prepared.registry),
                 machine=machine_facts(),
                 model={**asdict(prepared.source), "dtype": plan.dtype, "device": plan.device},
@@ -150,15 +159,15 @@ class _Run:
         Of a stored trial only benchmarks are measured, as far as they are new to its model.
         """
         started = time.monotonic()
-        reason = "" if stored else self._predict(trial, trial_id, scratch)
+        reason = self._rescored(trial_id) if stored else self._predict(trial, trial_id, scratch)
         measured = False
         if not reason:
             measured, reason = self._benchmark(trial, trial_id, scratch)
         status = "failed" if reason else "done" if measured or not stored else "stored"
         seconds = None if status == "stored" else time.monotonic() - started
-        self.display.end(status, seconds, reason.splitlines()[0] if reason else "")
-        if trial.changes_weights or (self.worker is not None and not self.worker.alive):
-            self._close_worker()  # the next trial gets a fresh base
+        self._end_trial(status, seconds, reason)
+        if trial.changes_weights or reason:
+            self._close_worker()  # the next trial gets a fresh base: nobody knows what a failed one left behind
         return not reason
 
     def _predict(self, trial: PlannedTrial, trial_id: int, scratch: Path) -> str:
@@ -167,6 +176,7 @@ class _Run:
         if trial.changes_weights:
             self._close_worker()  # a fresh process: what earlier trials left in its heap would add to the peak
         error, detail, evaluate_s = self._ask(trial, trial_id, scratch, self._spec(trial, trial_id))
+        error = error or self._unanswered(trial_id)
         self.store.add_ledger(trial_id, [LedgerEntry("evaluate", "wall_s", evaluate_s, "s")])
         self.store.finish_trial(trial_id, "failed" if error else "done", error or None, detail or None)
         return error
@@ -191,16 +201,37 @@ class _Run:
         """Sends a specification to the worker and stores what comes back: (error or nothing, its traceback, seconds
         spent on evaluation)."""
         evaluate_s = 0.0
+        limits = self.prepared.experiment.run
         try:
-            for kind, value in self._ready_worker(scratch).run(spec):
+            worker = self._ready_worker(scratch)
+            for kind, value in worker.run(spec, limit_s=limits.trial_limit_s, silence_s=limits.silence_limit_s):
                 if kind == "failed":
                     return value["error"] or "failed without a message", value.get("detail", ""), evaluate_s
                 if kind != "done":
                     evaluate_s += self._take(trial, trial_id, kind, value)
         except HarnessError as error:  # a plugin's metric, or a worker that could not start
             self._close_worker(force=True)
-            return str(error), "", evaluate_s
+            return str(error), "".join(traceback.format_exception(error)), evaluate_s
         return "", "", evaluate_s
+
+    def _rescored(self, trial_id: int) -> str:
+        """Why a new metric fails on the stored answers, or nothing; the trial itself stays as it is."""
+        try:
+            self._rescore(trial_id)
+        except PluginError as error:
+            return str(error)
+        return ""
+
+    def _end_trial(self, status: str, seconds: float | None, reason: str = "") -> None:
+        self.display.end(status, seconds, reason.splitlines()[0] if reason else "")
+        self.observers.tell("trial_finished", {"status": status, "error": reason or None, "seconds": seconds})
+
+    def _unanswered(self, trial_id: int) -> str:
+        """What is wrong when the worker says it is done and items have no answer; else nothing."""
+        expected = {example.id for example in self.prepared.task.test}
+        if not (missing := expected - self.store.done_items(trial_id)):
+            return ""
+        return f"the trial left {len(missing)} of {len(expected)} items unanswered (first: '{min(missing)}')."
 
     def _spec(self, trial: PlannedTrial, trial_id: int) -> dict[str, Any]:
         return {
@@ -239,6 +270,8 @@ class _Run:
             "artifacts": str(self.artifacts.resolve()),
             "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
             "online": self.benchmarks.online,
+            "folder": experiment.folder,
+            "local": dict(prepared.local),
         }
 
     def _close_worker(self, *, force: bool = False) -> None:
@@ -250,6 +283,8 @@ class _Run:
 
     def _take(self, trial: PlannedTrial, trial_id: int, kind: str, value: Any) -> float:
         """Stores one message; returns the seconds spent on evaluation."""
+        if kind in ("ledger", "note"):
+            self.observers.tell(kind, value if kind == "ledger" else {"text": value})  # type: ignore[arg-type]
         if kind == "progress":
             self.display.progress(value)
         elif kind == "predictions":
@@ -277,19 +312,45 @@ class _Run:
 
     def _take_predictions(self, trial_id: int, value: Mapping[str, Any]) -> float:
         predictions = [_prediction(data) for data in value["predictions"]]
+        self._require_order(predictions, value["positions"])
         self.store.add_predictions(trial_id, predictions, value["positions"])
         started = time.perf_counter()
         self._evaluate(trial_id, predictions)
+        done = len(self.store.done_items(trial_id))
+        counts = {"count": len(predictions), "done": done, "total": len(self.prepared.task.test)}
+        self.observers.tell("predictions", counts)
         return time.perf_counter() - started
+
+    def _require_order(self, predictions: Sequence[Prediction], positions: Sequence[int]) -> None:
+        """Scores are paired by item: an answer must stand at its own question's place, and stand there once."""
+        test = self.prepared.task.test
+        wanted = [test[position].id if 0 <= position < len(test) else "nothing" for position in positions]
+        got = [prediction.item_id for prediction in predictions]
+        if got != wanted or len(set(got)) != len(got):
+            raise TrialError(
+                f"answers came for other items than were asked: {got[:3]} where {wanted[:3]} were due.",
+                hint="A plugin of this arm reordered, dropped or repeated test items.",
+            )
 
     def _evaluate(self, trial_id: int, predictions: Sequence[Prediction]) -> None:
         scores = {}
         for judge in self.evaluator.metrics:
             scores[judge.id] = self.evaluator.score(predictions, judge)
             self.store.add_scores(trial_id, judge.id, judge.version, scores[judge.id])
-        for judge in self.evaluator.classifiers:
-            labels = self.evaluator.classify(predictions, judge, scores)
+        for judge in tuple(self.evaluator.classifiers):
+            try:
+                labels = self.evaluator.classify(predictions, judge, scores)
+            except PluginError as error:
+                self._without(judge, error, trial_id)
+                continue
             self.store.add_error_labels(trial_id, judge.id, judge.version, labels)
+
+    def _without(self, judge: Judge, error: PluginError, trial_id: int) -> None:
+        """A classifier comes unasked, so its fault costs its categories from here on, and not the trial."""
+        self.evaluator.classifiers.remove(judge)
+        text = f"{error.message} It is asked nothing more in this run."
+        self.store.add_note(trial_id, text)
+        self.display.note(f"note: {text}")
 
     def _rescore(self, trial_id: int) -> None:
         """New metrics or classifiers over stored outputs; no model runs."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from harness.analysis.rows import MetricInfo
 from harness.config import Experiment, Use
 from harness.exceptions import PluginError
+from harness.guard import MutationError, blamed, expect, watched
 from harness.plugins import Registry
 from harness.runner.keys import score_version
 from harness.tasks.task import Task
@@ -43,7 +46,7 @@ def metric_infos(judges: Iterable[Judge]) -> list[MetricInfo]:
     return [
         MetricInfo(
             name=judge.id,
-            aggregate=judge.plugin.aggregate,
+            aggregate=_aggregate(judge),
             higher_is_better=judge.spec.higher_is_better,
             mean=judge.spec.mean,
             low=judge.spec.low,
@@ -53,20 +56,53 @@ def metric_infos(judges: Iterable[Judge]) -> list[MetricInfo]:
     ]
 
 
+def _aggregate(judge: Judge) -> Callable[[Sequence[Record]], float | None]:
+    """The metric's aggregate for the analysis: None (unknown) where it raises. Every trial has proved it on its own
+    records by then, so what is left are odd resamples, and those must not cost the report."""
+
+    def aggregate(records: Sequence[Record]) -> float | None:
+        try:
+            value = judge.plugin.aggregate(records)
+        except Exception:
+            return None
+        return None if value is None else float(value)
+
+    return aggregate
+
+
 class Evaluator:
     """All metrics and classifiers of an experiment over its task."""
 
     def __init__(self, experiment: Experiment, task: Task, registry: Registry) -> None:
         self.task, self.experiment = task, experiment
+        self.limit_s = experiment.run.silence_limit_s
+        self._gold = pickle.dumps(task.test)
         self.metrics = metric_judges(experiment.metrics, registry)
-        self.classifiers = [
-            Judge(entry.name, score_version(entry, {}), entry.create(), entry.spec, str(entry.origin))
-            for entry in registry.of_kind("error classifier")
-        ]
+        self.classifiers: list[Judge] = []
+        self.unusable: list[str] = []  # classifiers come unasked: one that is broken costs its categories, no more
+        for entry in registry.of_kind("error classifier"):
+            try:
+                with blamed(entry.label, "starting"):
+                    plugin = entry.create()
+            except PluginError as error:
+                self.unusable.append(error.message)
+                continue
+            self.classifiers.append(Judge(entry.name, score_version(entry, {}), plugin, entry.spec, str(entry.origin)))
 
     @cached_property
     def examples(self) -> Mapping[str, Example]:
-        return {example.id: example for example in self.task.test}
+        return {example.id: example for example in pickle.loads(self._gold)}
+
+    @contextmanager
+    def _judging(self, label: str, predictions: Sequence[Prediction]) -> Iterator[None]:
+        """Names a judge that raises, hangs or changes what it was lent; changed gold is replaced."""
+        examples = [self.examples[prediction.item_id] for prediction in predictions]
+        try:
+            with watched(label, "judging", limit_s=self.limit_s, predictions=predictions, examples=examples):
+                yield
+        except MutationError:
+            del self.examples  # the cached property: read afresh
+            raise
 
     @property
     def versions(self) -> dict[str, dict[str, str]]:
@@ -87,18 +123,19 @@ class Evaluator:
     def score(self, predictions: Sequence[Prediction], judge: Judge) -> dict[str, Record]:
         """Per-item records of one metric; our own failures ("error") have none."""
         found: dict[str, Record] = {}
-        for prediction in predictions:
-            if prediction.finish == "error":
-                continue
-            record = judge.plugin.record(
-                prediction, self.examples[prediction.item_id], self.context(prediction.item_id, {})
-            )
-            if not isinstance(record, Mapping):
-                raise PluginError(
-                    f"metric '{judge.id}' of {judge.origin} returned {type(record).__name__}, not a record."
-                )
-            json.dumps(record)  # a record that cannot be stored is the plugin's fault: say so here
-            found[prediction.item_id] = record
+        label = f"metric '{judge.id}' of {judge.origin}"
+        with self._judging(label, predictions):
+            for prediction in predictions:
+                if prediction.finish == "error":
+                    continue
+                item = prediction.item_id
+                record = judge.plugin.record(prediction, self.examples[item], self.context(item, {}))
+                found[item] = expect(label, f"judging '{item}'", record, Mapping)
+                # A record that cannot be stored, NaN included, is the plugin's fault: say so here.
+                json.dumps(record, allow_nan=False)
+            value = judge.plugin.aggregate(list(found.values())) if found else None
+            if value is not None:
+                float(value)  # what is no number fails here, with the metric's name, and not in the report
         return found
 
     def classify(
@@ -106,10 +143,15 @@ class Evaluator:
     ) -> dict[str, Sequence[ErrorLabel]]:
         """Categories by item of one classifier; `scores[metric][item]` are the records found before."""
         found: dict[str, Sequence[ErrorLabel]] = {}
-        for prediction in predictions:
-            if prediction.finish == "error":
-                continue
-            item = prediction.item_id
-            values = {metric: records[item].get("value") for metric, records in scores.items() if item in records}
-            found[item] = judge.plugin.classify(prediction, self.examples[item], self.context(item, values))
+        label = f"error classifier '{judge.id}' of {judge.origin}"
+        with self._judging(label, predictions):
+            for prediction in predictions:
+                if prediction.finish == "error":
+                    continue
+                item = prediction.item_id
+                values = {metric: records[item].get("value") for metric, records in scores.items() if item in records}
+                labels = judge.plugin.classify(prediction, self.examples[item], self.context(item, values))
+                for category in expect(label, f"judging '{item}'", labels, Sequence):
+                    expect(label, f"judging '{item}'", category, ErrorLabel)
+                found[item] = labels
         return found

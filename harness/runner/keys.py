@@ -13,7 +13,7 @@ from typing import Any
 from harness.adaptation import digest_of
 from harness.config import Arm, Experiment, Use
 from harness.models.source import ModelSource
-from harness.plugins import Registered, Registry
+from harness.plugins import LOCAL, Registered, Registry
 from harness.tasks.task import Task
 
 #: Raised when the engines' results change: rendering, tokenisation, training, decoding.
@@ -21,14 +21,16 @@ ENGINE_VERSION = "1"
 
 
 @lru_cache(maxsize=256)
-def _file_sha(path: str) -> str:
+def _file_sha(path: str, size: int, mtime_ns: int) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def code_digest(entry: Registered) -> str:
     """Digest of the source file that defines a plugin, so that edited code is never mistaken for the old."""
     try:
-        return _file_sha(inspect.getsourcefile(entry.target) or "")
+        path = inspect.getsourcefile(entry.target) or ""
+        stat = Path(path).stat()
+        return _file_sha(path, stat.st_size, stat.st_mtime_ns)
     except (OSError, TypeError):
         return f"{entry.origin}"
 
@@ -88,5 +90,6 @@ def model_key(adaptation: Mapping[str, Any], number_format: tuple[str, str]) -> 
 
 
 def score_version(entry: Registered, settings: dict[str, Any]) -> str:
-    """Version of a metric's or classifier's values: its own version and its settings."""
-    return digest_of([entry.name, getattr(entry.spec, "version", "1"), settings])[:16]
+    """Version of a metric's or classifier's values: its own version (a local file's digest too) and its settings."""
+    own = [getattr(entry.spec, "version", "1"), *([entry.origin.version] if entry.origin.distribution == LOCAL else [])]
+    return digest_of([entry.name, *own, settings])[:16]

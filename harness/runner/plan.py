@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from harness.config import Experiment, Use
 from harness.exceptions import ConfigError, PluginError, Problem
+from harness.guard import watched
 from harness.models.device import resolve_device, resolve_dtype
 from harness.models.source import ModelSource
+from harness.needs import SENTENCES, missing_packages, model_provides, unmet
 from harness.plugins import Registry
 from harness.runner.keys import adaptation_key, prediction_key
+from harness.strategy import TaskFacts
 from harness.tasks.task import Task
 from harness.toml_lines import line_of
 
@@ -35,24 +38,40 @@ class Plan:
 
 
 def check_arms(experiment: Experiment, task: Task, registry: Registry) -> None:
-    """What cannot work with this task, in sentences, all at once."""
-    problems = []
-    facts = task.facts
+    """What cannot work with this task and this model, in sentences, all at once."""
+    facts, provides = task.facts, model_provides(experiment.model.ref, registry)
+    problems = _unmet_elsewhere(experiment, facts, provides, registry)
     for index, arm in enumerate(experiment.arms):
         for use in arm.chain:
             entry = registry.get("strategy", use.use)
-            strategy = entry.create(use.settings)
-            sentences = list(strategy.check(facts))
-            if "train" in entry.spec.needs and not facts.train:  # type: ignore[attr-defined]
-                sentences.append("needs training examples; the task has none.")
-            if "labels" in entry.spec.needs and not facts.labels:  # type: ignore[attr-defined]
-                sentences.append('needs a task with labels ([task] labels or readout = "choose").')
-            for kind, settings in strategy.plugins():
+            sentences = unmet(entry.spec, facts, provides)
+            with watched(entry.label, "checking the task"):
+                strategy = entry.create(use.settings)
+                sentences += [sentence for sentence in strategy.check(facts) if sentence not in sentences]
+                used = list(strategy.plugins())
+            for kind, settings in used:
                 sentences += _check_used(registry, kind, settings)
             line = line_of(experiment.lines, ("arm", index, use.id)) or line_of(experiment.lines, ("arm", index))
             problems += [Problem(sentence, key=f"arm '{arm.name}', {use.id}", line=line) for sentence in sentences]
     if problems:
         raise ConfigError(problems, source=f"experiment '{experiment.name}'")
+
+
+def _unmet_elsewhere(
+    experiment: Experiment, facts: TaskFacts, provides: tuple[str, ...], registry: Registry
+) -> list[Problem]:
+    """Needs of the readout, the metrics, the loader and the observers."""
+    problems = []
+    if experiment.readout == "choose" and "loglikelihoods" not in provides:
+        problems.append(Problem(f'readout = "choose" {SENTENCES["loglikelihoods"]}', key="task.readout"))
+    named = [("metric", use, ("task", "metrics")) for use in experiment.metrics]
+    named += [("task loader", experiment.loader, ("task", "loader"))]
+    named += [("observer", use, ("run", "observers")) for use in experiment.observers]
+    for kind, use, path in named:
+        for sentence in unmet(registry.get(kind, use.use).spec, facts, provides):
+            line = line_of(experiment.lines, path)
+            problems.append(Problem(f"{kind} '{use.id}' {sentence}", key=".".join(path), line=line))
+    return problems
 
 
 def _check_used(registry: Registry, kind: str, settings: dict[str, object]) -> list[str]:
@@ -61,12 +80,13 @@ def _check_used(registry: Registry, kind: str, settings: dict[str, object]) -> l
     try:
         if not isinstance(settings.get("use"), str):
             raise PluginError(f'a {kind} given as a table needs  use = "name".')
-        registry.get(kind, str(settings["use"])).create(own)
+        entry = registry.get(kind, str(settings["use"]))
+        entry.create(own)
+        return [f"{kind} '{entry.name}' {sentence}" for sentence in missing_packages(entry.spec)]
     except PluginError as error:
         return [f"{error.message} {error.hint}".strip()]
     except ValueError as error:  # pydantic's ValidationError
         return [f"{kind} '{settings['use']}': {line.strip()}" for line in str(error).splitlines()[1:3]]
-    return []
 
 
 def make_plan(experiment: Experiment, task: Task, source: ModelSource, registry: Registry) -> Plan:

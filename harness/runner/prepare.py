@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.config import Experiment, load_experiment
+from harness.config import Experiment, load_experiment, read_toml
 from harness.exceptions import ConfigError, HarnessError, Problem
+from harness.local_code import LocalCode
+from harness.local_plugins import add_local_plugins, local_digests
 from harness.models.resolve import resolve_model
 from harness.models.source import ModelSource
 from harness.plugins import Registry, load_plugins
@@ -23,14 +26,18 @@ class Prepared:
     task: Task
     source: ModelSource
     plan: Plan
+    local: Mapping[str, str] = field(default_factory=dict)  # local plugin files and their SHA-256
 
 
-def prepare(path: Path, *, limit: int | None = None, download: bool = False) -> Prepared:
+def prepare(path: Path, *, limit: int | None = None, download: bool = False, code: LocalCode | None = None) -> Prepared:
     """Validates everything that can be validated without a model; problems of data and model are reported together.
 
-    `download` allows a Hugging Face id that the file names to be fetched.
+    `download` allows a Hugging Face id that the file names to be fetched; `code` says what may be loaded of the Python
+    files beside the experiment file.
     """
     registry = load_plugins()
+    code = code or LocalCode(path.resolve().parent)
+    add_local_plugins(registry, code, path, *read_toml(path))
     experiment = load_experiment(path, registry)
     problems: list[Problem] = []
     source: ModelSource | None = None
@@ -49,7 +56,8 @@ def prepare(path: Path, *, limit: int | None = None, download: bool = False) -> 
     problems += _benchmark_problems(experiment, registry, source)
     if problems or source is None or task is None:
         raise ConfigError(problems, source=str(path))
-    return Prepared(experiment, registry, task, source, make_plan(experiment, task, source, registry))
+    plan = make_plan(experiment, task, source, registry)
+    return Prepared(experiment, registry, task, source, plan, local_digests(code.files))
 
 
 def _benchmark_problems(experiment: Experiment, registry: Registry, source: ModelSource | None) -> list[Problem]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.adaptation import Adaptation, ModelState, Readout
 from harness.config import Use
-from harness.exceptions import PluginError
+from harness.guard import expect, untouched, watched
 from harness.models.engine import Answer, Engine
 from harness.models.variant import Variant
 from harness.plugins import Registry
@@ -49,7 +49,14 @@ class Trial:
         self._kept: list[tuple[str, Any]] = []
 
     def run(self, emit: Emit) -> None:
+        entries = [self.registry.get("strategy", use["use"]) for use in self.spec["chain"]]
+        arm = ", ".join(entry.label for entry in entries)
+        with untouched(arm, "the trial ran", task=self.task):
+            self._run(arm, emit)
+
+    def _run(self, arm: str, emit: Emit) -> None:
         adaptation = bind_readout(self.adapt(emit), self.task)
+        emit("doing", f"prompts were rendered and answered ({arm})")
         with self.engine.variant(adaptation.model.deltas) as variant:
             adaptation = calibrate(adaptation, variant, self.engine, self.renderer, self.task, emit)
             emit("adaptation", {"adaptation": adaptation.to_json(), "digest": adaptation.digest})
@@ -111,11 +118,12 @@ class Trial:
             emit=emit,
             metric=self.metric,
         )
-        result = entry.create(use.settings).adapt(start, context)
-        if not isinstance(result, Adaptation):
-            got = type(result).__name__
-            raise PluginError(f"strategy '{use.use}' of {entry.origin}: adapt returned {got}, not an Adaptation.")
-        return result
+        emit("doing", f"{entry.label} adapted")
+        lent: dict[str, Any] = {"adaptation": start, "training examples": self.task.train, "corpus": self.task.corpus}
+        with watched(entry.label, "adapting", **lent, validation_examples=self.task.validation):
+            result = entry.create(use.settings).adapt(start, context)
+        adaptation: Adaptation = expect(entry.label, "adapting", result, Adaptation)
+        return adaptation
 
     # ---------------------------------------------------------------------------------------------- predict
 

@@ -65,6 +65,7 @@ class _Host:
         import torch
 
         from harness.config import Use
+        from harness.local_plugins import reload_local_plugins
         from harness.models.engine import Engine
         from harness.models.loading import load_model
         from harness.models.requests import Decoding
@@ -76,6 +77,7 @@ class _Host:
 
         torch.set_num_threads(setup["threads"])
         self.registry = load_plugins()
+        reload_local_plugins(self.registry, setup["folder"], setup["local"])
         self.task = read_worker_task(Path(setup["task_file"]))
         loaded = load_model(ModelSource(**setup["source"]), device=setup["device"], dtype=setup["dtype"])
         generation = setup["generation"]

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.config import Experiment
 from harness.exceptions import ConfigError, DataError, Problem
+from harness.guard import blamed, expect
 from harness.plugins import Registry, nearest
 from harness.rendering import fill, template_fields
 from harness.strategy import TaskFacts
@@ -17,7 +18,7 @@ from harness.tasks.fingerprint import fingerprint, fingerprint_documents
 from harness.tasks.quality import check_quality, mark_answers_in_corpus, unseen_label_warnings
 from harness.tasks.split import exclusions, split_pool
 from harness.toml_lines import line_of
-from harness.types import Document, Example, Query
+from harness.types import Document, Example, LoadedData, Query
 
 Splits = Mapping[str, Sequence[Example]]
 
@@ -49,8 +50,10 @@ def load_task(experiment: Experiment, registry: Registry, *, limit: int | None =
 
     `limit` keeps so many items of each split, evenly spread: a rehearsal of the whole path.
     """
-    loader = registry.get("task loader", experiment.loader.use).create(experiment.loader.settings)
-    data = loader.load(experiment.folder)
+    entry = registry.get("task loader", experiment.loader.use)
+    with blamed(entry.label, "reading the data"):
+        data = entry.create(experiment.loader.settings).load(experiment.folder)
+    data = expect(entry.label, "reading the data", data, LoadedData)
     splits = _splits(experiment, data.pool, data.splits)
     labels = _labels(experiment, splits)
     taught = {example.references[0] for example in splits["train"]}

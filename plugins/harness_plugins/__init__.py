@@ -10,6 +10,7 @@ from harness.hookspecs import (
     ErrorClassifierSpec,
     MetricSpec,
     ModelSpec,
+    ObserverSpec,
     RetrieverSpec,
     StrategySpec,
     TaskLoaderSpec,
@@ -110,7 +111,12 @@ def harness_retrievers() -> Sequence[RetrieverSpec]:
     at = "harness_plugins.retrievers"
     return [
         RetrieverSpec("bm25", "Lexical ranking (bm25s).", f"{at}.bm25:Bm25"),
-        RetrieverSpec("dense", "Embedding similarity (sentence-transformers).", f"{at}.dense:Dense"),
+        RetrieverSpec(
+            "dense",
+            "Embedding similarity (sentence-transformers).",
+            f"{at}.dense:Dense",
+            packages=("sentence-transformers",),
+        ),
     ]
 
 
@@ -139,3 +145,9 @@ def harness_models() -> Sequence[ModelSpec]:
             "harness_plugins.models.smollm2:source",
         )
     ]
+
+
+@hookimpl
+def harness_observers() -> Sequence[ObserverSpec]:
+    at = "harness_plugins.observers"
+    return [ObserverSpec("event_log", "Appends the run's events to a JSON Lines file.", f"{at}.event_log:EventLog")]

@@ -1,0 +1,1 @@
+raise SystemExit("ends the program when it is imported")
