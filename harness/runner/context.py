@@ -65,6 +65,7 @@ class AdaptContext:
         return result
 
     def fit(self, start: Adaptation, method: Any, settings: Any) -> Adaptation:
+        from harness.models.flops import train_entry
         from harness.training.deltas import applied, save_delta
         from harness.training.loop import fit
         from harness.training.trainable import trainable_for
@@ -99,6 +100,8 @@ class AdaptContext:
             finally:
                 trainable.close()
         self._book(result, saved)
+        config, sequences = engine.loaded.model.config, result.epochs * len(train)
+        self.ledger(train_entry(config, result.seen_tokens, sequences, saved["kind"]))
         delta = Delta(saved["kind"], saved["digest"], f"{self.workdir.name}/{self.use.id}", self.use.settings)
         return start.with_delta(delta)
 
