@@ -203,6 +203,14 @@ def test_advice_from_the_errors() -> None:
     assert "Retrieval finds the right document for 17%" in " ".join(compare(replace(rows, trials=misses)).advice)
 
 
+def test_few_training_examples_are_said() -> None:
+    rows = build()
+    few = compare(replace(rows, run={"task": {"train": 30}})).advice
+    assert any("Only 30 training examples" in line for line in few)
+    enough = compare(replace(rows, run={"task": {"train": 500}})).advice
+    assert not any("training examples" in line for line in (*enough, *compare(rows).advice))
+
+
 def test_it_is_fast() -> None:
     rows = build(arms=6, items=1000)
     compare(build())  # imports

@@ -13,7 +13,7 @@ import pytest
 from benchmark_items import ITEMS, SUBJECTS, TEXT, arc_row, four_benchmarks, generated_data, jsonl, real_data, sentence
 
 from harness.exceptions import ModelError, TrialError
-from harness_plugins.benchmarks import Benchmark, BenchmarkResult
+from harness.types import Benchmark, BenchmarkResult
 from harness_plugins.benchmarks.catalogue import Catalogue
 from harness_plugins.benchmarks.lm_eval import LmEval
 

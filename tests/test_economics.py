@@ -192,3 +192,22 @@ def test_latency_quantiles() -> None:
     assert quantile_band([0.3], 0.95)[2] is None
     many = quantile_band([float(i) for i in range(1, 1001)], 0.5)
     assert many[1] == 469.0 and many[2] == 532.0  # binomial ranks for the median of 1,000
+
+
+def test_physical_quantities_are_per_request_and_unknown_without_rows() -> None:
+    rows = (
+        entry("train", "flops", 6e12),
+        entry("train", "energy_j", 7200.0),
+        entry("predict", "flops", 2e12),
+        entry("predict", "energy_j", 36.0),
+        entry("predict", "cpu_s", 5.0),
+        entry("predict", "gpu_s", 0.0),
+    )
+    cost = arm_cost([trial(*rows)], Prices(), Decision())
+    assert (cost.flops_per_request, cost.train_flops) == (2e11, 6e12)
+    assert cost.energy_wh_per_1k_requests == pytest.approx(1.0) and cost.train_energy_wh == pytest.approx(2.0)
+    assert (cost.cpu_s_per_1k_requests, cost.gpu_s_per_1k_requests) == (500.0, 0.0)
+    bare = arm_cost([trial(entry("predict", "wall_s", 1.0))], Prices(), Decision())
+    assert bare.flops_per_request is None and bare.energy_wh_per_1k_requests is None and bare.train_energy_wh is None
+    torn = arm_cost([trial(*rows, entry("predict", "energy_j", None))], Prices(), Decision())
+    assert torn.energy_wh_per_1k_requests is None and torn.train_energy_wh == pytest.approx(2.0)

@@ -218,6 +218,23 @@ def test_identical_arms_tie_and_no_winner_is_crowned(folder: Path, tiny: Callabl
     assert change["value"] == 0 and change["p"] == 1
 
 
+def test_a_planted_effect_wins_and_its_costs_are_in_the_books(
+    folder: Path, tiny: Callable[[str], Path], write: Write
+) -> None:
+    """Every answer is the same word, which tuning finds at once and a random model never says."""
+    toml = tiny("full_finetune")
+    for split, count in (("train", 24), ("test", 40)):
+        write(f"{split}.csv", "question,answer\n" + "".join(f"{split} {n}?,yes\n" for n in range(count)))
+    with toml.open("a", encoding="utf-8") as file:
+        file.write("full_finetune = { epochs = 20, lr = 0.01 }\n")
+    report = run_json(folder, toml)
+    assert (report["verdict"]["outcome"], report["verdict"]["arm"]) == ("win", "two")
+    one, two = (arm["cost"] for arm in report["arms"])
+    assert two["train_flops"] > 0 and one["train_flops"] == 0 and one["flops_per_request"] > 0
+    assert two["train_energy_wh"] > 0 and two["cpu_s_per_1k_requests"] > 0 and two["gpu_s_per_1k_requests"] == 0
+    assert "Only 24 training examples" in " ".join(report["advice"])
+
+
 PLUGIN = """
 from harness.hookspecs import StrategySpec, hookimpl
 from harness.strategy import PromptStrategy, Strategy

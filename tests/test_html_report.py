@@ -260,3 +260,23 @@ def test_the_command_writes_every_format(tmp_path: Path) -> None:
         result = CliRunner().invoke(command, ["--format", form, "-o", str(out), "--results", str(path)])
         assert result.exit_code == 0, result.output
         assert "rag+lora" in out.read_text(encoding="utf-8")
+
+
+def test_failed_and_unfinished_trials_are_in_every_format(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from harness.cli.report import FORMATS, command
+
+    path = tmp_path / "harness.db"
+    synthetic_run(path, items=12, arms=("zero-shot", "rag", "lora"))
+    with open_store(path) as store:
+        store.connection.execute("UPDATE trials SET status = 'failed', error = 'ran out of memory' WHERE arm = 'lora'")
+        store.connection.execute("UPDATE trials SET status = 'running' WHERE arm = 'rag'")
+        store.connection.commit()
+    for form in FORMATS:
+        result = CliRunner().invoke(command, ["--format", form, "--results", str(path)])
+        assert result.exit_code == 0, result.output
+        assert "lora" in result.output and "failed" in result.output
+        assert form == "csv" or "ran out of memory" in result.output
+    page = CliRunner().invoke(command, ["--format", "html", "--results", str(path)]).output
+    assert "there is nothing to compare" in page and set(unpacked(page)["items"][0]["answers"]) == {"zero-shot"}

@@ -9,6 +9,7 @@ from harness.analysis.rows import RunRows
 
 FORM = ("format", "verbose", "repetitive", "truncated", "empty")
 LOW_RECALL = 0.8
+FEW_EXAMPLES = 100  # fine-tuning services ask for 50 to 100 at the least
 
 
 def advise(arms: Sequence[ArmResult], rows: RunRows) -> tuple[str, ...]:
@@ -26,6 +27,12 @@ def advise(arms: Sequence[ArmResult], rows: RunRows) -> tuple[str, ...]:
     baseline = next((arm for arm in done if arm.name == rows.baseline), None)
     if baseline is not None:
         found += _gap(baseline, has_retrieval=bool(recalls))
+    examples = (rows.run.get("task") or {}).get("train")
+    if isinstance(examples, int) and examples < FEW_EXAMPLES and any(arm.loss is not None for arm in done):
+        found.append(
+            f"Only {examples} training examples: little for tuning to learn from ({FEW_EXAMPLES} is a usual start); "
+            "more of them, or shots in the prompt, come first."
+        )
     for arm in done:
         if arm.loss is not None and arm.loss[1] >= arm.loss[0]:
             found.append(

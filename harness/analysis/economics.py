@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -95,6 +96,14 @@ class Books:
                 return Amount(join(values) if values else None, len(values) == len(found))
         # A phase that happened without being timed is unknown; one that reports no tokens used none.
         return UNKNOWN if quantities[0] == "wall_s" else NOTHING
+
+    def has(self, quantity: str, basis: str | None = None) -> bool:
+        """Whether any row is about this quantity (and was obtained this way)."""
+        return any(
+            entry.quantity == quantity and basis in (None, entry.basis)
+            for trial in self.trials
+            for entry in trial.ledger
+        )
 
     def highest(self, quantity: str) -> float | None:
         """The largest value over phases and trials."""
@@ -247,7 +256,29 @@ def arm_cost(
         usd_per_1k_high=high,
         usd_of_errors_per_1k=wrong,
         seconds_per_1k_requests=seconds,
+        **_physical(books, requests.count),
     )
+
+
+def _physical(books: Books, count: float | None) -> dict[str, Any]:
+    """Operations, energy and device seconds. A quantity that no trial's ledger has is unknown, not nothing."""
+
+    def amount(phase: str, quantity: str, factor: float | None) -> float | None:
+        if factor is None or not books.has(quantity):
+            return None
+        value = _whole(books.amount(phase, quantity))
+        return None if value is None else value * factor
+
+    each, per_1k = (1 / count, 1000 / count) if count else (None, None)
+    return {
+        "flops_per_request": amount("predict", "flops", each),
+        "train_flops": amount("train", "flops", 1),
+        "energy_wh_per_1k_requests": amount("predict", "energy_j", None if per_1k is None else per_1k / 3600),
+        "train_energy_wh": amount("train", "energy_j", 1 / 3600),
+        "energy_estimated": books.has("energy_j", "estimated"),
+        "cpu_s_per_1k_requests": amount("predict", "cpu_s", per_1k),
+        "gpu_s_per_1k_requests": amount("predict", "gpu_s", per_1k),
+    }
 
 
 def _whole(amount: Amount) -> float | None:

@@ -60,6 +60,13 @@ class ArmCost:
     usd_per_1k_high: float | None = None
     usd_of_errors_per_1k: float | None = None  # what wrong answers cost, when usd_per_error is given
     seconds_per_1k_requests: float | None = None
+    flops_per_request: float | None = None  # operations of the textbook, without credit for shared prompts
+    train_flops: float | None = None
+    energy_wh_per_1k_requests: float | None = None
+    train_energy_wh: float | None = None
+    energy_estimated: bool = False  # from processor seconds, not from a counter
+    cpu_s_per_1k_requests: float | None = None
+    gpu_s_per_1k_requests: float | None = None
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,10 @@ def quantities(comparison: Comparison) -> Group:
         Column("training loss\nfirst → last", loss),
         _cost("peak\nmemory", lambda cost: text.size(cost.peak_memory_bytes), comparison),
         _cost("size of\nartifact", lambda cost: text.size(cost.artifact_bytes), comparison),
+        _cost("FLOPs\n/ request", lambda cost: text.count(cost.flops_per_request), comparison),
+        _cost("training\nFLOPs", lambda cost: _amount(cost.train_flops), comparison),
+        _cost("Wh / 1,000\nrequests", lambda cost: _energy(cost.energy_wh_per_1k_requests, cost), comparison),
+        _cost("training\nWh", lambda cost: _energy(cost.train_energy_wh, cost), comparison),
         _cost("prepare\ntime", lambda cost: _spent(cost.prepare_wall_s), comparison),
         _money("prepare\n$", "prepare_usd", comparison),
         _money("search\n$", "search_usd", comparison),
@@ -234,6 +238,13 @@ def _amount(value: float | None) -> str:
     return "0" if value == 0 else text.count(value)
 
 
+def _energy(value: float | None, cost: ArmCost) -> str:
+    """Watt-hours; "~" where they are estimated from processor time."""
+    if not value:
+        return text.UNKNOWN if value is None else "0"
+    return f"{'~' if cost.energy_estimated else ''}{f'{value:.2g}' if value < 10 else f'{value:,.0f}'}"
+
+
 def _tokens(value: float | None) -> str:
     if value is None:
         return text.UNKNOWN
@@ -250,6 +261,14 @@ def legend(comparison: Comparison) -> list[str]:
         parts.append(f"change: against {text.one_line(comparison.baseline)} on the same items")
         parts.append("p: corrected for the number of arms (Holm)")
     return parts
+
+
+def cost_notes(comparison: Comparison) -> list[str]:
+    """What the marks in the cost table mean, for those that occur."""
+    notes = ["≥: a part of the sum is unknown, so the true cost is at least this."] if lower_bounds(comparison) else []
+    if any(arm.cost.energy_estimated for arm in comparison.arms):
+        notes.append("~: energy estimated from processor seconds; this machine has no counter that may be read.")
+    return notes
 
 
 def lower_bounds(comparison: Comparison) -> bool:

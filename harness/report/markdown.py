@@ -22,7 +22,6 @@ def to_markdown(comparison: Comparison) -> str:
     scores = columns.status(comparison) + columns.primary(comparison) + columns.other_metrics(comparison)
     notes = [*columns.legend(comparison), summary.detectable(comparison)]
     costs = columns.trade(comparison) + columns.quantities(comparison)
-    bound = "≥: a part of the sum is unknown, so the true cost is at least this."
     blocks = [
         f"# {escape(name)}",
         escape(" · ".join(facts)),
@@ -34,7 +33,7 @@ def to_markdown(comparison: Comparison) -> str:
         _table("Benchmarks", names, columns.benchmarks(comparison)),
         "  \n".join(escape(note) for note in columns.benchmark_legend(comparison)),
         _table("Cost and speed", names, costs),
-        escape(bound) if columns.lower_bounds(comparison) else "",
+        "  \n".join(escape(note) for note in columns.cost_notes(comparison)),
         _table("Limits", names, columns.limits(comparison)),
         _list("How this was decided", steps),
         _list("What would change it", comparison.verdict.would_flip),

@@ -68,8 +68,8 @@ def _tables(comparison: Comparison, console: Console) -> None:
     _print_parts(columns.benchmark_legend(comparison), console)
     costs = [column for column in trade if column not in beside] + columns.quantities(comparison)
     _flow("Cost and speed", name, costs, console)
-    if columns.lower_bounds(comparison):
-        _print_dim("≥: a part of the sum is unknown, so the true cost is at least this.", console)
+    for note in columns.cost_notes(comparison):
+        _print_dim(note, console)
     _flow("Limits", name, columns.limits(comparison), console)
 
 

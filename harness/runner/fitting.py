@@ -40,6 +40,7 @@ def train_delta(
     judge: Judge | None = None,
 ) -> Adaptation:
     """Trains on sequences (training, validation), saves the delta, checks it, and returns `start` with it."""
+    from harness.models.flops import train_entry
     from harness.training.deltas import applied, save_delta
     from harness.training.loop import fit
     from harness.training.trainable import trainable_for
@@ -74,6 +75,9 @@ def train_delta(
     with applied(engine.loaded.model, [*base, (saved["kind"], folder)]) as variant:
         check_reloaded(use.id, expected, likelihoods(engine, variant, probes), engine.loaded.dtype)
     book(context, result, saved)
+    context.ledger(
+        train_entry(engine.loaded.model.config, result.seen_tokens, result.epochs * len(train), saved["kind"])
+    )
     return start.with_delta(Delta(saved["kind"], saved["digest"], f"{context.workdir.name}/{use.id}", use.settings))
 
 

@@ -14,6 +14,7 @@ from harness.adaptation import Adaptation, ModelState, Readout
 from harness.config import Use
 from harness.guard import expect, untouched, watched
 from harness.models.engine import Answer, Engine
+from harness.models.flops import predict_entry
 from harness.models.variant import Variant
 from harness.plugins import Registry
 from harness.rendering import Renderer
@@ -21,6 +22,7 @@ from harness.runner.calibration import bind_readout, calibrate
 from harness.runner.context import AdaptContext, Emit
 from harness.runner.evaluate import Judge
 from harness.runner.memory import PeakMemory
+from harness.runner.meter import Meter, Spent, unknown
 from harness.runner.predictions import prediction
 from harness.tasks.task import WorkerTask
 from harness.types import LedgerEntry, Phase, Query
@@ -45,7 +47,7 @@ class Trial:
         self.metric = metric
         self.seed = int(spec["seed"])
         self.folder = engine.artifacts / spec["adaptation_key"][:24]
-        self.memory = PeakMemory(engine.loaded.device)
+        self.memory, self.meter = PeakMemory(engine.loaded.device), Meter(engine.loaded.device)
         self._kept: list[tuple[str, Any]] = []
 
     def run(self, emit: Emit) -> None:
@@ -85,17 +87,22 @@ class Trial:
         adaptation = Adaptation(ModelState(self.spec["model_digest"]), readout=Readout(self.task.readout))
         walls: dict[Phase, float] = {}
         peaks: dict[Phase, float | None] = {}
+        spent: dict[Phase, Spent] = {}
         for use in (Use(**use) for use in self.spec["chain"]):
             entry = self.registry.get("strategy", use.use)
             phase: Phase = "train" if _trains(entry.spec) else "prepare"
             self.memory.start()
+            self.meter.start()
             started = time.perf_counter()
             adaptation = self._adapt_one(entry, use, adaptation, keep)
             walls[phase] = walls.get(phase, 0.0) + time.perf_counter() - started
+            spent[phase] = spent.get(phase, Spent()) + self.meter.spent()
             peaks[phase] = max(filter(None, (peaks.get(phase), self.memory.peak_bytes())), default=None)
         for phase, seconds in walls.items():
             keep("ledger", LedgerEntry(phase, "wall_s", seconds, "s"))
             keep("ledger", LedgerEntry(phase, "peak_memory_bytes", peaks[phase], "bytes", self.memory.basis))
+            for row in spent[phase].entries(phase):
+                keep("ledger", row)
         for delta in adaptation.model.deltas:
             keep("artifact", {"kind": delta.kind, "path": delta.path, "digest": delta.digest})
         if (readout := adaptation.readout).path:
@@ -133,15 +140,18 @@ class Trial:
         queries = self.task.test
         done = set(self.spec["done_items"])
         self.memory.start()
+        self.meter.start()
         started = time.perf_counter()
         drafts = [self.renderer.draft(adaptation, query) for query in queries]
         prompts = [self.engine.loaded.chat.encode(self.renderer.messages(draft)) for draft in drafts]
-        answered = len(done)
+        answered, tokens = len(done), [0, 0]
         emit("progress", {"phase": "predict", "done": answered, "total": len(queries), "note": ""})
 
         def sink(positions: Sequence[int], answers: Sequence[Answer]) -> None:
             nonlocal answered
             answered = min(len(queries), answered + len(positions))
+            tokens[0] += sum(answer.tokens_in for answer in answers)
+            tokens[1] += sum(answer.tokens_out for answer in answers)
             records = [
                 prediction(queries[position], drafts[position], prompts[position].text, answer)
                 for position, answer in zip(positions, answers, strict=True)
@@ -158,10 +168,14 @@ class Trial:
             skip=(lambda positions: all(queries[position].id in done for position in positions)) if done else None,
             sink=sink,
         )
-        if done:  # a resumed trial: the wall time of the earlier part is lost, so the whole is unknown
-            emit("ledger", LedgerEntry("predict", "wall_s", None, "s", "unknown"))
+        if done:  # a resumed trial: what the earlier part took is lost, so the whole is unknown
+            rows = [LedgerEntry("predict", "wall_s", None, "s", "unknown"), *unknown("predict")]
         else:
-            emit("ledger", LedgerEntry("predict", "wall_s", time.perf_counter() - started, "s"))
+            rows = [LedgerEntry("predict", "wall_s", time.perf_counter() - started, "s")]
+            rows += self.meter.spent().entries("predict")
+            rows.append(predict_entry(self.engine.loaded.model.config, *tokens, len(queries)))
+        for row in rows:
+            emit("ledger", row)
         emit(
             "ledger", LedgerEntry("predict", "peak_memory_bytes", self.memory.peak_bytes(), "bytes", self.memory.basis)
         )

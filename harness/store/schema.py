@@ -106,7 +106,7 @@ COLUMNS = {
     "ledger.id": "number of the row",
     "ledger.trial_id": "trial",
     "ledger.phase": "prepare, train, predict or evaluate",
-    "ledger.quantity": "wall_s, trained_tokens, trainable_parameters, peak_memory_bytes, …",
+    "ledger.quantity": "wall_s, cpu_s, gpu_s, energy_j, flops, trained_tokens, peak_memory_bytes, …",
     "ledger.value": "amount; NULL for unknown",
     "ledger.unit": "unit",
     "ledger.basis": "measured, sampled, estimated or unknown",

@@ -110,12 +110,11 @@ def _tables(comparison: Comparison) -> list[Table]:
     names = columns.names(comparison)
     scores = columns.status(comparison) + columns.primary(comparison) + columns.other_metrics(comparison)
     costs = columns.trade(comparison) + columns.quantities(comparison)
-    bound = ["≥: a part of the sum is unknown, so the true cost is at least this."]
     detectable = summary.detectable(comparison)
     found = [
         Table("Scores", scores, [*columns.legend(comparison), *([detectable] if detectable else [])]),
         Table("Benchmarks", columns.benchmarks(comparison), columns.benchmark_legend(comparison)),
-        Table("Cost and speed", costs, bound if columns.lower_bounds(comparison) else []),
+        Table("Cost and speed", costs, columns.cost_notes(comparison)),
         Table("Errors by category", columns.errors(comparison)),
         Table("Limits", columns.limits(comparison)),
     ]
