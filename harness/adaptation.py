@@ -79,7 +79,8 @@ class Adaptation:
         return replace(self, model=replace(self.model, deltas=(*self.model.deltas, delta)))
 
     def with_readout(self, readout: Readout) -> Adaptation:
-        return replace(self, readout=readout)
+        """What happens to the answer afterwards stays, unless the new readout brings its own."""
+        return replace(self, readout=replace(readout, steps=readout.steps or self.readout.steps))
 
     def with_answer_step(self, step: Step) -> Adaptation:
         return replace(self, readout=replace(self.readout, steps=(*self.readout.steps, step)))

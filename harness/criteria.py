@@ -95,7 +95,7 @@ def read_errors(reader: Reader) -> list[Found]:
         reader.problem(("errors",), "must be a table.", "Write  [errors.surface]  verbose_ratio = 4.0")
         return []
     standing = [entry for entry in reader.registry.of_kind("error classifier") if getattr(entry.spec, "default", True)]
-    found = []
+    found: list[Found] = []
     for entry in standing:
         settings = table.get(entry.name, {})
         if settings is False:

@@ -102,8 +102,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     found = halves(rows)["held out"]
     tasks = len({row["task"] for row in rows})
     lines = [
-        f"Measured on {len(rows):,} answers of the bundled model to {tasks} kinds of tasks, labelled by one reader, who",
-        "also wrote the classifiers; the figures are of the half that no threshold was set on.",
+        f"Measured on {len(rows):,} answers of the bundled model to {tasks} kinds of tasks, labelled by one reader,",
+        "who also wrote the classifiers; the figures are of the half that no threshold was set on.",
         "",
         "| category | answers that have it (both halves) | held out | precision | recall |",
         "|---|--:|--:|--:|--:|",

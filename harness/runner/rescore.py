@@ -55,7 +55,8 @@ def rescore(
     criteria = _criteria(run, registry, experiment, metrics)
     test, inputs = stored_test(store, run.task_fingerprint)
     words = load_vocabulary(store, run.task_fingerprint)
-    task = Task((), (), test, (), tuple(run.task.get("labels", ())), run.task.get("readout", "generate"), inputs, {})
+    labels = tuple(run.task.get("labels", ()))
+    task = Task((), (), test, (), labels, run.task.get("readout", "generate"), {}, inputs, {})
     vocabulary = None if words is None else Vocabulary(lambda: [" ".join(words)])
     evaluator = Evaluator(criteria, task, registry, vocabulary=vocabulary)
     notes = []
