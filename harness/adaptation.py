@@ -56,11 +56,12 @@ class Readout:
     """How an answer is read: `kind` "generate" (text), "choose" (one of the labels) or "classify" (a linear classifier
     on hidden states, whose tensors lie in the folder `path` under the artifacts folder), with settings. Those of
     "choose": the options of `harness.readout.Choose`, and "prior" once they are calibrated; empty: the task's options
-    hold."""
+    hold. `steps` are what happens to its text afterwards, in order."""
 
     kind: str = "generate"
     settings: Mapping[str, Any] = field(default_factory=dict)
     path: str = ""
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,11 @@ class Adaptation:
         return replace(self, model=replace(self.model, deltas=(*self.model.deltas, delta)))
 
     def with_readout(self, readout: Readout) -> Adaptation:
-        return replace(self, readout=readout)
+        """What happens to the answer afterwards stays, unless the new readout brings its own."""
+        return replace(self, readout=replace(readout, steps=readout.steps or self.readout.steps))
+
+    def with_answer_step(self, step: Step) -> Adaptation:
+        return replace(self, readout=replace(self.readout, steps=(*self.readout.steps, step)))
 
     @property
     def digest(self) -> str:
@@ -98,7 +103,9 @@ class Adaptation:
         return cls(
             model=ModelState(base=model["base"], deltas=tuple(Delta(**delta) for delta in model["deltas"])),
             prompt=tuple(Step(**step) for step in data["prompt"]),
-            readout=Readout(**data["readout"]),
+            readout=Readout(
+                **{**data["readout"], "steps": tuple(Step(**step) for step in data["readout"].get("steps", ()))}
+            ),
         )
 
     def save(self, path: Path) -> None:

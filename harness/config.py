@@ -11,12 +11,15 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from harness.analysis.rows import Decision, Prices
+from harness.criteria import read_errors, read_evals
 from harness.exceptions import ConfigError, PluginError, Problem
+from harness.local_code import LocalCode
 from harness.plugins import Registry, nearest
 from harness.readout import read_readout
 from harness.tables import (
     DEFAULT_METRICS,
     LIMITS,
+    LISTS,
     TABLES,
     ArmTable,
     BenchmarksTable,
@@ -28,8 +31,6 @@ from harness.tables import (
 )
 from harness.toml_lines import Path as KeyPath
 from harness.toml_lines import key_lines, line_of, show_path
-
-BESIDE = ("arm", "plugins")  # top-level keys that are no plain tables
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Experiment:
     readout: str
     readout_options: dict[str, Any]  # see harness.readout; {} for the defaults
     metrics: tuple[Use, ...]
+    errors: tuple[Use, ...]
+    slices: tuple[str, ...]
     primary_metric: str
     generation: GenerationTable
     arms: tuple[Arm, ...]
@@ -81,6 +84,8 @@ class Experiment:
             "experiment": {"name": self.name, "seeds": list(self.seeds), "baseline": self.baseline},
             "model": self.model.model_dump(),
             "task": task,
+            "errors": [asdict(use) for use in self.errors],
+            "slices": {"by": list(self.slices)},
             "generation": self.generation.model_dump(),
             "arms": [asdict(arm) for arm in self.arms],
             "benchmarks": asdict(self.benchmark) if self.benchmark is not None else None,
@@ -107,17 +112,17 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
         raise ConfigError([problem], source=str(path)) from None
 
 
-def load_experiment(path: Path, registry: Registry) -> Experiment:
-    """Reads and validates a file against the installed plugins; raises one ConfigError with every problem."""
+def load_experiment(path: Path, registry: Registry, code: LocalCode | None = None) -> Experiment:
+    """Reads and validates a file; one ConfigError has every problem. `code`: what may be loaded of files beside it."""
     text, data = read_toml(path)
-    return _Reader(text, data, registry, path).experiment()
+    return _Reader(text, data, registry, path, code or LocalCode(path.resolve().parent)).experiment()
 
 
 class _Reader:
     """Collects problems while it validates table by table."""
 
-    def __init__(self, text: str, data: dict[str, Any], registry: Registry, path: Path) -> None:
-        self.text, self.data, self.registry, self.path = text, data, registry, path
+    def __init__(self, text: str, data: dict[str, Any], registry: Registry, path: Path, code: LocalCode) -> None:
+        self.text, self.data, self.registry, self.path, self.code = text, data, registry, path, code
         self.lines = key_lines(text)
         self.problems: list[Problem] = []
 
@@ -161,8 +166,8 @@ class _Reader:
 
     def experiment(self) -> Experiment:
         for key in self.data:
-            if key not in TABLES and key not in BESIDE:
-                self.problem((key,), "unknown table.", nearest(key, [*TABLES, *BESIDE]))
+            if key not in TABLES and key not in LISTS:
+                self.problem((key,), "unknown table.", nearest(key, [*TABLES, *LISTS]))
         tables = {
             name: self.validate(model, self.data.get(name, {}), (name,))
             for name, model in TABLES.items()
@@ -182,6 +187,7 @@ class _Reader:
         benchmark = self.benchmark(tables.get("benchmarks"))
         arms = self.arms(tables["task"])
         loader, (readout, options), metrics, primary = self.task(tables["task"])
+        errors = tuple(Use(*found) for found in read_errors(self))
         baseline = self.baseline(tables["experiment"], arms)
         observers = self.observers(tables["run"])
         if self.problems:
@@ -197,6 +203,8 @@ class _Reader:
             readout=readout,
             readout_options=options,
             metrics=metrics,
+            errors=errors,
+            slices=tuple(dict.fromkeys(tables["slices"].by)),
             primary_metric=primary,
             generation=tables["generation"],
             arms=arms,
@@ -255,7 +263,7 @@ class _Reader:
         if not chosen:
             self.problem(("task", "metrics"), "name at least one metric.")
         uses = [self.use("metric", entry, {}, ("task", "metrics")) for entry in chosen]
-        found = [use for use in uses if use is not None]
+        found = [use for use in uses if use is not None] + [Use(*own) for own in read_evals(self)]
         self.unique([use.id for use in found], ("task", "metrics"), "metric")
         return tuple(found)
 
@@ -322,8 +330,12 @@ class _Reader:
         """Combinations that cannot work, in a sentence each."""
         readouts: list[str] = []
         soft: str | None = None
+        last: str | None = None
         for use in chain:
             spec: Any = self.registry.get("strategy", use.use).spec
+            if last is not None and spec.changes != "answer":
+                self.problem(path, f"'{use.id}' comes after '{last}', which mends finished answers.", "Put it last.")
+            last = use.id if spec.changes == "answer" else None
             if spec.changes == "readout":
                 readouts.append(use.id)
             elif readouts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.criteria import CategoryTable, EvalTable
 from harness.exceptions import PluginError
 from harness.plugin_reference import config_of
 from harness.plugins import Registered, Registry
@@ -38,6 +39,13 @@ def experiment_schema(registry: Registry) -> Schema:
                 "minItems": 1,
                 "items": _arm(settings["strategy"], shared),
                 "description": "One table an arm, in the order of the report.",
+            },
+            "eval": {"type": "array", "items": _hoisted(EvalTable.model_json_schema(), "eval", shared)},
+            "category": {"type": "array", "items": _hoisted(CategoryTable.model_json_schema(), "category", shared)},
+            "errors": {
+                "type": "object",
+                "additionalProperties": {"anyOf": [{"type": "object"}, {"const": False}]},
+                "description": "Settings of error classifiers by name; false leaves one out.",
             },
         },
         "required": ["experiment", "task", "arm"],

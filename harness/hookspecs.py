@@ -43,10 +43,10 @@ class Spec:
 
 @dataclass(frozen=True)
 class StrategySpec(Spec):
-    """`changes`: which part of the adaptation it replaces; `delta`: for the model, what it leaves behind (see
-    `harness.adaptation.Delta`). `needs`: what it cannot do without (see `NEEDS`)."""
+    """`changes`: which part of the adaptation it replaces ("answer": the finished text, afterwards); `delta`: for the
+    model, what it leaves behind (see `harness.adaptation.Delta`). `needs`: what it cannot do without (see `NEEDS`)."""
 
-    changes: Literal["prompt", "model", "readout"] = "prompt"
+    changes: Literal["prompt", "model", "readout", "answer"] = "prompt"
     delta: Literal["", "peft", "soft_prompt", "prefix", "weights"] = ""
     needs: tuple[str, ...] = ()
 
@@ -65,10 +65,11 @@ class MetricSpec(Spec):
 
 @dataclass(frozen=True)
 class ErrorClassifierSpec(Spec):
-    """`categories` in the order of their claim to be the primary one."""
+    """`categories` in the order of their claim to be the primary one. `default`: asked in every run, unnamed."""
 
     version: str = "1"
     categories: tuple[str, ...] = ()
+    default: bool = True
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ sees, by a `render` that adds to a `Draft`. The engines do the heavy work throug
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.adaptation import Adaptation, Step
 from harness.training.settings import ClassifierSettings, CorpusSettings, TrainSettings
-from harness.types import Document, Draft, Example, LedgerEntry, Passage, Query
+from harness.types import Document, Draft, Example, LedgerEntry, Passage, Prediction, Query
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,14 @@ class RenderView(Protocol):
     def input(self, query: Query) -> str:
         """The task's input template filled with a query's fields."""
         ...
+
+
+class ReadView(Protocol):
+    """What an answer strategy may know of one query besides the prediction. Gold is not here."""
+
+    labels: tuple[str, ...]
+    input: str
+    vocabulary: Container[str]  # words, in lower case, of corpus, training examples and inputs
 
 
 class Context(Protocol):
@@ -151,3 +159,22 @@ class PromptStrategy(Strategy):
     def render(self, draft: Draft, query: Query, view: RenderView, state: Mapping[str, Any]) -> Draft:
         """The draft with this strategy's part added. Must be a pure function of its arguments and the settings."""
         raise TypeError(f"{type(self).__name__} must define render(draft, query, view, state)")
+
+
+class AnswerStrategy(Strategy):
+    """A strategy that changes an answer's text after it was made. Subclasses define `read`; it stands last in a chain.
+
+    Its spec says `changes="answer"`.
+    """
+
+    @property
+    def seeded(self) -> bool:
+        return False
+
+    def adapt(self, start: Adaptation, context: Context) -> Adaptation:
+        return start.with_answer_step(context.step())
+
+    def read(self, prediction: Prediction, view: ReadView, state: Mapping[str, Any]) -> str:
+        """The answer as it shall be judged. Must be a pure function of its arguments and the settings; the raw text
+        stays in the prediction."""
+        raise TypeError(f"{type(self).__name__} must define read(prediction, view, state)")

@@ -75,6 +75,10 @@ class BenchmarksTable(BaseModel):
     use: str = Field("lm_eval", min_length=1, description="Benchmark plugin.")
 
 
+class SlicesTable(Table):
+    by: list[str] = Field([], description="Fields by which errors are counted; also length, gold and group.")
+
+
 class CostTable(Table):
     usd_per_hour: float | None = Field(None, ge=0, description="Price of the machine per hour.")
     usd_per_1k_input_tokens: float | None = Field(None, ge=0, description="Price of 1,000 prompt tokens.")
@@ -111,8 +115,10 @@ TABLES: dict[str, type[BaseModel]] = {
     "task": TaskTable,
     "generation": GenerationTable,
     "benchmarks": BenchmarksTable,
+    "slices": SlicesTable,
     "cost": CostTable,
     "decision": DecisionTable,
     "run": RunTable,
 }
+LISTS = ("arm", "plugins", "eval", "category", "errors")  # top-level keys that are no plain tables
 LIMITS = ("latency_p95_s", "latency_p50_s", "usd_per_1k_requests", "usd_per_month", "peak_memory_bytes", "forgetting")

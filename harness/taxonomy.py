@@ -95,6 +95,13 @@ CATEGORIES: tuple[Category, ...] = (
         "Say in the instruction that an answer is always wanted, show worked examples, or supply the facts (rag).",
     ),
     Category(
+        "wrong_language",
+        "model",
+        2,
+        "The answer is in another language than the task.",
+        "Name the language in the instruction, show worked examples, or fine-tune.",
+    ),
+    Category(
         "truncated",
         "model",
         2,
@@ -157,6 +164,13 @@ CATEGORIES: tuple[Category, ...] = (
         1,
         "The right answer is in the text, but not in the form that was asked for.",
         "Describe the form, show worked examples, constrain the readout, or fine-tune.",
+    ),
+    Category(
+        "misspelled",
+        "model",
+        1,
+        "Words of the answer are misspelt: not in the dictionary nor in the task's texts, and nearly a word that is.",
+        "Correct them afterwards (repair), choose among known answers (constrain), or use a larger model.",
     ),
     Category(
         "unclassified",

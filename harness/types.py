@@ -6,7 +6,7 @@ mappings of those, so `dataclasses.asdict` gives its JSON form.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -155,13 +155,15 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class EvalContext:
-    """What metrics and error classifiers may know besides prediction and gold."""
+    """What metrics and error classifiers may know besides prediction and gold. `vocabulary`: the words, in lower case,
+    of corpus, inputs and references; `scores`: what the metrics said before the classifiers are asked."""
 
     readout: str  # "generate" or "choose"
     labels: tuple[str, ...] = ()
     input: str = ""
     max_new_tokens: int | None = None
     scores: Mapping[str, float | None] = field(default_factory=dict)
+    vocabulary: Container[str] = frozenset()
 
 
 @runtime_checkable

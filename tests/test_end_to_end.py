@@ -295,6 +295,22 @@ def test_a_failing_strategy_fails_its_own_trial_only(
     assert report["verdict"]["arm"] != "two"
 
 
+def test_repair_reads_the_answers_of_its_chain(folder: Path, tiny: Callable[[str], Path]) -> None:
+    report = run_json(folder, tiny('prompt", "repair'))
+    assert [arm["status"] for arm in report["arms"]] == ["done", "done"]
+    query = "SELECT raw FROM predictions JOIN trials ON trials.id = trial_id WHERE arm = ? ORDER BY item_id"
+    with sqlite3.connect(folder / "results" / "harness.db") as db:
+        one, two = (db.execute(query, [arm]).fetchall() for arm in ("one", "two"))
+    assert one == two and len(one) == 8
+    checks = {check["metric"]: check["scores"] for check in report["run"]["task"]["eval_checks"]}
+    assert checks["exact_match"]["gold"] == 1.0 and checks["exact_match"]["empty"] == 0.0
+    errors = harness(folder, "errors", "--arm", "two", "--by", "length")
+    assert errors.returncode == 0 and "Correct by length" in errors.stdout
+    again = harness(folder, "rescore", "--metric", "rouge_1")
+    assert again.returncode == 0 and "metric rouge_1: 16 answers judged" in again.stdout
+    assert rows(folder, "SELECT count(*) FROM task_vocabularies") == [(1,)]
+
+
 def test_an_interrupted_run_goes_on_to_the_same_end(folder: Path, tiny: Callable[[str], Path]) -> None:
     """Predictions and training that were stored are used; the result equals an uninterrupted run's."""
     toml = tiny("lora")

@@ -99,6 +99,7 @@ def test_plugins_import_only_public_names() -> None:
         "harness.readout",
         "harness.rendering",
         "harness.taxonomy",
+        "harness.local_code",
         "harness.models.source",
         "harness.training.settings",
     )

@@ -19,6 +19,8 @@ VERBS = {
     "report": "Print the comparison of a run again, or write it as a page, Markdown, JSON or CSV.",
     "compare": "Compare two runs arm by arm, paired by item.",
     "gate": "Fail when a run is shown to be worse than another.",
+    "errors": "What went wrong: error categories by arm and slice, what changed, typical answers.",
+    "rescore": "Apply new metrics and classifiers to stored outputs; no model runs.",
     "show": "Everything about one answer, or the training examples as the model sees them.",
     "plugins": "List, show, test and begin plugins.",
     "schema": "Print a JSON Schema of the experiment file, for editors.",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.options import limit_option, local_code, local_code_option
+
+if TYPE_CHECKING:
+    from harness.runner.eval_checks import EvalCheck
 
 
 @click.command("check")
@@ -16,6 +20,8 @@ from harness.cli.options import limit_option, local_code, local_code_option
 def command(file: Path, limit: int | None, no_local_code: bool) -> None:
     """Validate FILE: settings, plugins, data and model files. Loads no model and writes nothing."""
     from harness.runner.benchmarks import Benchmarks
+    from harness.runner.eval_checks import check_evals, stop_if_blind, warnings_of
+    from harness.runner.evaluate import Evaluator
     from harness.runner.prepare import prepare
 
     code = local_code(file, no_local_code)
@@ -38,8 +44,29 @@ def command(file: Path, limit: int | None, no_local_code: bool) -> None:
         click.echo(f"  benchmarks {experiment.benchmark.use}: {', '.join(list(tasks)[:8])}" + _more(len(tasks) - 8))
     for name, sha256 in found.local.items():
         click.echo(f"  plugin  {name}, sha256 {sha256[:12]}: code of your own, run on this machine")
-    for warning in task.warnings:
+    checks = check_evals(experiment, Evaluator(experiment, task, found.registry))
+    _print_checks(checks, experiment.primary_metric)
+    for warning in (*task.warnings, *warnings_of(checks)):
         click.echo(f"  warning: {warning}")
+    if not found.rehearsal:
+        stop_if_blind(checks, str(file))
+
+
+def _print_checks(checks: list[EvalCheck], primary: str) -> None:
+    """What the metrics say of answers that need no model, one line a kind of answer; the deciding metric first."""
+    from harness.report.text import one_line, score
+
+    if not checks:
+        return
+    ordered = sorted(checks, key=lambda check: check.metric != primary)
+    names = [one_line(check.metric) for check in ordered]
+    click.echo("  answers that need no model")
+    click.echo(f"    {'':13}" + "".join(f"  {name:>6}" for name in names))
+    for kind in ordered[0].scores:
+        cells = (
+            f"  {score(check.scores[kind]):>{max(6, len(name))}}" for check, name in zip(ordered, names, strict=True)
+        )
+        click.echo(f"    {kind:13}{''.join(cells)}")
 
 
 def _more(count: int) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from harness.analysis.result import Comparison
-from harness.report import columns, summary
+from harness.report import columns, summary, trivial
 from harness.report.columns import Column
 from harness.report.text import one_line
 
@@ -29,6 +29,7 @@ def to_markdown(comparison: Comparison) -> str:
         _list("Failed", summary.failures(comparison)),
         _table("Scores", names, scores),
         "  \n".join(escape(note) for note in notes if note),
+        _table(trivial.HEADING, *trivial.of_comparison(comparison)),
         _table("Errors by category", names, columns.errors(comparison)),
         _table("Benchmarks", names, columns.benchmarks(comparison)),
         "  \n".join(escape(note) for note in columns.benchmark_legend(comparison)),

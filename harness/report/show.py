@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from harness import taxonomy
+from harness.criteria import own_categories
 from harness.report import text
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def _result(detail: ItemDetail, console: Console) -> None:
     prediction = detail.prediction
     rows: list[tuple[str, str]] = []
     if detail.primary is not None:
-        rows.append(("category", detail.primary))
+        rows += [("category", detail.primary), *_meaning(detail)]
     rows += [
         ("also" if label.category != detail.primary else "because", _label(label.category, label.evidence, detail))
         for label in detail.labels
@@ -94,6 +96,17 @@ def _result(detail: ItemDetail, console: Console) -> None:
     console.print()
     console.print(Text("Result", style="bold underline"))
     console.print(grid)
+
+
+def _meaning(detail: ItemDetail) -> list[tuple[str, str]]:
+    """What the primary category means and what to try, where it is an error that is known."""
+    own = own_categories(dict(detail.run.config_resolved))
+    name = detail.primary or ""
+    known = own.get(name) or (taxonomy.category(name) if name in taxonomy.ORDER else None)
+    if known is None or not known.severity:
+        return []
+    told = [("means", f"{known.meaning} (severity {known.severity} of 3; blames the {known.blame})".strip())]
+    return [*told, ("try", known.remedy)] if known.remedy else told
 
 
 def _label(category: str, evidence: str, detail: ItemDetail) -> str:

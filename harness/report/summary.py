@@ -134,6 +134,7 @@ def commands(comparison: Comparison) -> list[tuple[str, str]]:
     found = []
     if arm:
         found.append((f"harness show{ref} {shlex.quote(text.one_line(arm))} ITEM{tail}", "one answer in full"))
+        found.append((f"harness errors{ref}{tail}", "what went wrong, by category"))
     found.append((f"harness report{ref} --json{tail}", "this report as data"))
     return found
 

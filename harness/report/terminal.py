@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.analysis.result import Comparison
-from harness.report import columns, summary
+from harness.report import columns, summary, trivial
 from harness.report.columns import Column
 from harness.report.text import one_line
 
@@ -62,6 +62,7 @@ def _tables(comparison: Comparison, console: Console) -> None:
     _flow("Scores", name, main, console)
     _print_parts(columns.legend(comparison), console)
     _print_dim(summary.detectable(comparison), console)
+    _flow(trivial.HEADING, *trivial.of_comparison(comparison), console)
     _flow("Other scores", name, [column for column in others if column not in beside], console)
     _flow("Errors by category", name, columns.errors(comparison), console)
     _flow("Benchmarks", name, columns.benchmarks(comparison), console)

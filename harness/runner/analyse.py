@@ -10,7 +10,7 @@ from harness.analysis.rows import RunRows
 from harness.config import Use
 from harness.exceptions import PluginError
 from harness.plugins import Registry, load_plugins
-from harness.runner.evaluate import metric_infos, metric_judges
+from harness.runner.evaluate import judges, metric_infos
 from harness.store.database import Store
 from harness.store.queries import run_rows
 
@@ -34,7 +34,7 @@ def load_rows(store: Store, reference: str | None, registry: Registry | None = N
     run = store.resolve_run(reference)
     uses = [Use(**use) for use in run.config_resolved["task"]["metrics"]]
     try:
-        infos = metric_infos(metric_judges(uses, registry or load_plugins()))
+        infos = metric_infos(judges("metric", uses, registry or load_plugins()))
     except PluginError as error:
         if not (local := run.config_resolved.get("plugins")):
             raise

@@ -21,6 +21,7 @@ from harness.exceptions import HarnessError, PluginError, TrialError
 from harness.runner.analyse import analyse
 from harness.runner.benchmarks import Benchmarks, result_of
 from harness.runner.display import Display
+from harness.runner.eval_checks import check_evals, stop_if_blind, warnings_of
 from harness.runner.evaluate import Evaluator, Judge
 from harness.runner.keys import ENGINE_VERSION, model_key
 from harness.runner.observers import Observers
@@ -30,6 +31,7 @@ from harness.runner.process import WorkerProcess
 from harness.runner.provenance import machine_facts, package_versions
 from harness.store.database import Store, open_store
 from harness.store.records import Artifact, NewRun, NewTrial
+from harness.store.rescoring import has_vocabulary, save_vocabulary
 from harness.tasks.task import write_worker_task
 from harness.types import LedgerEntry, Passage, Prediction
 
@@ -54,8 +56,16 @@ class _Run:
     def __init__(self, prepared: Prepared, store: Store, results: Path, display: Display) -> None:
         self.prepared, self.store, self.display = prepared, store, display
         self.artifacts = results.parent / "artifacts"
-        self.evaluator = Evaluator(prepared.experiment, prepared.task, prepared.registry)
+        self.evaluator = Evaluator(
+            prepared.experiment,
+            prepared.task,
+            prepared.registry,
+            limit_s=prepared.experiment.run.silence_limit_s,
+        )
         self.benchmarks = Benchmarks(prepared.experiment, prepared.registry)
+        self.checks = check_evals(prepared.experiment, self.evaluator)
+        if not prepared.rehearsal:  # a handful of items may well share one answer
+            stop_if_blind(self.checks, prepared.experiment.name)
         self.task_fingerprint = digest_of(dict(prepared.task.fingerprints))
         self.versions = {**self.evaluator.versions, **self.benchmarks.versions}
         self.worker: WorkerProcess | None = None
@@ -95,6 +105,8 @@ class _Run:
         finally:
             self._close_worker()
             shutil.rmtree(scratch, ignore_errors=True)
+        if not has_vocabulary(self.store, self.task_fingerprint):
+            save_vocabulary(self.store, self.task_fingerprint, self.evaluator.vocabulary.words)
         comparison = analyse(self.store, self.run_id, self.prepared.registry)
         self.store.finish_run(self.run_id, "failed" if failed else "done", comparison.to_json())
         self.observers.tell("run_finished", {"status": "failed" if failed else "done", "failed": failed})
@@ -131,7 +143,8 @@ class _Run:
                     **asdict(facts),
                     "loader": experiment.loader.use,
                     "fingerprints": dict(prepared.task.fingerprints),
-                    "warnings": list(prepared.task.warnings),
+                    "warnings": [*prepared.task.warnings, *warnings_of(self.checks)],
+                    "eval_checks": [check.to_json() for check in self.checks],
                 },
                 score_versions=self.versions,
             )

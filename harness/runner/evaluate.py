@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from harness.analysis.rows import MetricInfo
-from harness.config import Experiment, Use
+from harness.config import Use
 from harness.exceptions import PluginError
 from harness.guard import MutationError, blamed, expect, watched
 from harness.plugins import Registry
 from harness.runner.keys import score_version
+from harness.tables import GenerationTable
 from harness.tasks.task import Task
+from harness.tasks.vocabulary import Vocabulary, task_texts
 from harness.types import ErrorLabel, EvalContext, Example, Prediction, Record
 
 
@@ -31,17 +33,17 @@ class Judge:
     origin: str
 
 
-def metric_judges(uses: Iterable[Use], registry: Registry) -> list[Judge]:
-    """The metrics that an experiment names, constructed with their settings."""
-    judges = []
+def judges(kind: str, uses: Iterable[Use], registry: Registry) -> list[Judge]:
+    """The metrics or error classifiers that an experiment names, constructed with their settings."""
+    found = []
     for use in uses:
-        entry = registry.get("metric", use.use)
+        entry = registry.get(kind, use.use)
         version = score_version(entry, use.settings)
-        judges.append(Judge(use.id, version, entry.create(use.settings), entry.spec, str(entry.origin)))
-    return judges
+        found.append(Judge(use.id, version, entry.create(use.settings), entry.spec, str(entry.origin)))
+    return found
 
 
-def metric_infos(judges: Iterable[Judge]) -> list[MetricInfo]:
+def metric_infos(metrics: Iterable[Judge]) -> list[MetricInfo]:
     """Metrics as the analysis needs them."""
     return [
         MetricInfo(
@@ -52,7 +54,7 @@ def metric_infos(judges: Iterable[Judge]) -> list[MetricInfo]:
             low=judge.spec.low,
             high=judge.spec.high,
         )
-        for judge in judges
+        for judge in metrics
     ]
 
 
@@ -70,24 +72,43 @@ def _aggregate(judge: Judge) -> Callable[[Sequence[Record]], float | None]:
     return aggregate
 
 
+class Criteria(Protocol):
+    """What judges a run: an experiment, or what is stored of one."""
+
+    @property
+    def metrics(self) -> Sequence[Use]: ...
+
+    @property
+    def errors(self) -> Sequence[Use]: ...
+
+    @property
+    def generation(self) -> GenerationTable: ...
+
+
 class Evaluator:
     """All metrics and classifiers of an experiment over its task."""
 
-    def __init__(self, experiment: Experiment, task: Task, registry: Registry) -> None:
-        self.task, self.experiment = task, experiment
-        self.limit_s = experiment.run.silence_limit_s
+    def __init__(
+        self,
+        criteria: Criteria,
+        task: Task,
+        registry: Registry,
+        *,
+        vocabulary: Vocabulary | None = None,
+        limit_s: float | None = None,
+    ) -> None:
+        self.task, self.criteria, self.limit_s = task, criteria, limit_s
+        self.vocabulary = vocabulary or Vocabulary(lambda: task_texts(task))
         self._gold = pickle.dumps(task.test)
-        self.metrics = metric_judges(experiment.metrics, registry)
+        self.metrics = judges("metric", criteria.metrics, registry)
         self.classifiers: list[Judge] = []
         self.unusable: list[str] = []  # classifiers come unasked: one that is broken costs its categories, no more
-        for entry in registry.of_kind("error classifier"):
+        for use in criteria.errors:
             try:
-                with blamed(entry.label, "starting"):
-                    plugin = entry.create()
+                with blamed(registry.get("error classifier", use.use).label, "starting"):
+                    self.classifiers += judges("error classifier", [use], registry)
             except PluginError as error:
                 self.unusable.append(error.message)
-                continue
-            self.classifiers.append(Judge(entry.name, score_version(entry, {}), plugin, entry.spec, str(entry.origin)))
 
     @cached_property
     def examples(self) -> Mapping[str, Example]:
@@ -116,8 +137,9 @@ class Evaluator:
             readout=self.task.readout,
             labels=self.task.labels,
             input=self.task.inputs.get(item_id, ""),
-            max_new_tokens=self.experiment.generation.max_new_tokens,
+            max_new_tokens=self.criteria.generation.max_new_tokens,
             scores=scores,
+            vocabulary=self.vocabulary,
         )
 
     def score(self, predictions: Sequence[Prediction], judge: Judge) -> dict[str, Record]:

@@ -27,6 +27,7 @@ class Prepared:
     source: ModelSource
     plan: Plan
     local: Mapping[str, str] = field(default_factory=dict)  # local plugin files and their SHA-256
+    rehearsal: bool = False  # --limit was given
 
 
 def prepare(path: Path, *, limit: int | None = None, download: bool = False, code: LocalCode | None = None) -> Prepared:
@@ -38,7 +39,8 @@ def prepare(path: Path, *, limit: int | None = None, download: bool = False, cod
     registry = load_plugins()
     code = code or LocalCode(path.resolve().parent)
     add_local_plugins(registry, code, path, *read_toml(path))
-    experiment = load_experiment(path, registry)
+    local = local_digests(code.files)
+    experiment = load_experiment(path, registry, code)
     problems: list[Problem] = []
     source: ModelSource | None = None
     task: Task | None = None
@@ -57,7 +59,7 @@ def prepare(path: Path, *, limit: int | None = None, download: bool = False, cod
     if problems or source is None or task is None:
         raise ConfigError(problems, source=str(path))
     plan = make_plan(experiment, task, source, registry)
-    return Prepared(experiment, registry, task, source, plan, local_digests(code.files))
+    return Prepared(experiment, registry, task, source, plan, local, rehearsal=limit is not None)
 
 
 def _benchmark_problems(experiment: Experiment, registry: Registry, source: ModelSource | None) -> list[Problem]:

@@ -24,6 +24,7 @@ from harness.runner.evaluate import Judge
 from harness.runner.memory import PeakMemory
 from harness.runner.meter import Meter, Spent, unknown
 from harness.runner.predictions import prediction
+from harness.runner.reading import Reading
 from harness.tasks.task import WorkerTask
 from harness.types import LedgerEntry, Phase, Query
 
@@ -142,6 +143,7 @@ class Trial:
         self.memory.start()
         self.meter.start()
         started = time.perf_counter()
+        read = Reading(adaptation, self.task, self.renderer, self.registry)
         drafts = [self.renderer.draft(adaptation, query) for query in queries]
         prompts = [self.engine.loaded.chat.encode(self.renderer.messages(draft)) for draft in drafts]
         answered, tokens = len(done), [0, 0]
@@ -153,7 +155,7 @@ class Trial:
             tokens[0] += sum(answer.tokens_in for answer in answers)
             tokens[1] += sum(answer.tokens_out for answer in answers)
             records = [
-                prediction(queries[position], drafts[position], prompts[position].text, answer)
+                read(prediction(queries[position], drafts[position], prompts[position].text, answer), queries[position])
                 for position, answer in zip(positions, answers, strict=True)
             ]
             emit("predictions", {"positions": list(positions), "predictions": [asdict(record) for record in records]})
@@ -186,20 +188,24 @@ class Trial:
         step = max(1, len(queries) // LATENCY_ITEMS)
         chosen = queries[::step][:LATENCY_ITEMS]
         emit("progress", {"phase": "latency", "done": 0, "total": len(chosen), "note": ""})
-        self._answer_one(chosen[0], adaptation, variant)  # warm up
+        read = Reading(adaptation, self.task, self.renderer, self.registry)
+        self._answer_one(chosen[0], adaptation, variant, read)  # warm up
         for index in self.renderer.indexes.built.values():
             index.memory.clear()  # remembered searches would hide the cost of retrieval
         timed = []
         for number, query in enumerate(chosen, 1):
             started = time.perf_counter()
-            self._answer_one(query, adaptation, variant)
+            self._answer_one(query, adaptation, variant, read)
             timed.append({"item_id": query.id, "seconds": time.perf_counter() - started})
             emit("progress", {"phase": "latency", "done": number, "total": len(chosen), "note": ""})
         emit("latencies", timed)
 
-    def _answer_one(self, query: Query, adaptation: Adaptation, variant: Variant) -> None:
-        prompt = self.engine.loaded.chat.encode(self.renderer.messages(self.renderer.draft(adaptation, query)))
-        self.engine.answer(variant, adaptation, [prompt], labels=self.task.labels, seed=self.seed)
+    def _answer_one(self, query: Query, adaptation: Adaptation, variant: Variant, read: Reading) -> None:
+        draft = self.renderer.draft(adaptation, query)
+        prompt = self.engine.loaded.chat.encode(self.renderer.messages(draft))
+        (answer,) = self.engine.answer(variant, adaptation, [prompt], labels=self.task.labels, seed=self.seed)
+        if answer is not None:
+            read(prediction(query, draft, prompt.text, answer), query)
 
 
 def _trains(spec: Any) -> bool:

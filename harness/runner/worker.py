@@ -65,6 +65,7 @@ class _Host:
         import torch
 
         from harness.config import Use
+        from harness.criteria import reload_own
         from harness.local_plugins import reload_local_plugins
         from harness.models.engine import Engine
         from harness.models.loading import load_model
@@ -72,19 +73,20 @@ class _Host:
         from harness.models.source import ModelSource
         from harness.plugins import load_plugins
         from harness.rendering import Indexes, Renderer
-        from harness.runner.evaluate import metric_judges
+        from harness.runner.evaluate import judges
         from harness.tasks.task import read_worker_task
 
         torch.set_num_threads(setup["threads"])
         self.registry = load_plugins()
         reload_local_plugins(self.registry, setup["folder"], setup["local"])
+        reload_own(setup["folder"], setup["primary_metric"]["settings"])
         self.task = read_worker_task(Path(setup["task_file"]))
         loaded = load_model(ModelSource(**setup["source"]), device=setup["device"], dtype=setup["dtype"])
         generation = setup["generation"]
         decoding = Decoding(
             generation["temperature"], generation["top_p"], tuple(generation["stop"]), loaded.chat.end_ids
         )
-        self.metric = metric_judges([Use(**setup["primary_metric"])], self.registry)[0]
+        self.metric = judges("metric", [Use(**setup["primary_metric"])], self.registry)[0]
         self.engine = Engine(loaded, Path(setup["artifacts"]), decoding, generation["max_new_tokens"])
         self.renderer = Renderer(
             self.registry,

@@ -217,3 +217,24 @@ def m006_benchmarks(db: Database) -> None:
             value REAL,
             PRIMARY KEY (benchmark_id, item_id)
         )""")
+
+
+@migrations()
+def m009_rescoring(db: Database) -> None:
+    # Stored outputs are judged again long after: by new metrics, classifiers or versions. Spelling then needs the words
+    # of the corpus, which is not stored otherwise (compressed: a few hundred kilobytes). And a run that shows other
+    # scores than before must say since when and why.
+    db.execute("""
+        CREATE TABLE task_vocabularies (
+            task_fingerprint TEXT PRIMARY KEY REFERENCES tasks(fingerprint),
+            words BLOB NOT NULL
+        )""")
+    db.execute("""
+        CREATE TABLE rescorings (
+            id INTEGER PRIMARY KEY,
+            run_id TEXT NOT NULL REFERENCES runs(id),
+            created_at TEXT NOT NULL,
+            before TEXT NOT NULL,
+            after TEXT NOT NULL,
+            versions TEXT NOT NULL
+        )""")

@@ -229,7 +229,7 @@ def _last_version(store: Store, trial_id: int, metric: str) -> str | None:
 def _categories(store: Store, run: RunRow, trial_id: int, answered: Mapping[str, object]) -> dict[str, str]:
     """The primary category of each answered item, over all classifiers of the run."""
     found: dict[str, list[str]] = {}
-    for classifier, version in _classifiers(store, run, trial_id):
+    for classifier, version in classifiers_of(store, run, trial_id):
         query = "SELECT item_id, category FROM error_labels WHERE trial_id = ? AND classifier = ? AND version = ?"
         for item, category in store.connection.execute(query, [trial_id, classifier, version]):
             if item in answered:
@@ -243,7 +243,8 @@ def _categories(store: Store, run: RunRow, trial_id: int, answered: Mapping[str,
     }
 
 
-def _classifiers(store: Store, run: RunRow, trial_id: int) -> list[tuple[str, str]]:
+def classifiers_of(store: Store, run: RunRow, trial_id: int) -> list[tuple[str, str]]:
+    """(classifier, version) that belong to the run; the last written of each where the run does not say."""
     wanted = run.score_versions.get("classifiers")
     if wanted is not None:
         return list(wanted.items())
@@ -355,7 +356,7 @@ def _item_scores(store: Store, run: RunRow, trial_id: int, item: str) -> dict[st
 def _item_labels(store: Store, run: RunRow, trial_id: int, item: str) -> tuple[tuple[ErrorLabel, ...], str | None]:
     labels: list[ErrorLabel] = []
     seen = False
-    for classifier, version in _classifiers(store, run, trial_id):
+    for classifier, version in classifiers_of(store, run, trial_id):
         query = """
             SELECT category, evidence FROM error_labels
             WHERE trial_id = ? AND classifier = ? AND version = ? AND item_id = ? ORDER BY rowid"""

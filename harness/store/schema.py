@@ -23,6 +23,8 @@ TABLES = {
     "artifacts": "What adapting left on disk.",
     "benchmarks": "One metric of one benchmark task on one adapted model, shared by all trials with that model.",
     "benchmark_items": "A benchmark's values by item; arms are paired by them.",
+    "task_vocabularies": "The words of a task's corpus, inputs and references: no spelling mistakes.",
+    "rescorings": "When `harness rescore` changed what a run shows.",
 }
 
 COLUMNS = {
@@ -139,6 +141,14 @@ COLUMNS = {
     "benchmark_items.benchmark_id": "result",
     "benchmark_items.item_id": "item within the task",
     "benchmark_items.value": "the item's value; NULL where unknown",
+    "task_vocabularies.task_fingerprint": "task",
+    "task_vocabularies.words": "zlib: words in lower case, one a line, UTF-8",
+    "rescorings.id": "number of the change",
+    "rescorings.run_id": "run",
+    "rescorings.created_at": "UTC, ISO 8601",
+    "rescorings.before": "JSON object: runs.score_versions until then; those scores stay",
+    "rescorings.after": "JSON object: runs.score_versions from then on",
+    "rescorings.versions": "JSON object: versions of packages and plugins that judged",
 }
 
 _HEAD = """\

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.analysis.errors import BUILT_IN_SLICES
 from harness.config import Experiment
 from harness.exceptions import ConfigError, DataError, Problem
 from harness.guard import blamed, expect
@@ -62,6 +63,7 @@ def load_task(experiment: Experiment, registry: Registry, *, limit: int | None =
         splits = {name: _spread(examples, limit) for name, examples in splits.items()}
     everything = [example for examples in splits.values() for example in examples]
     _check_templates(experiment, everything)
+    _check_slices(experiment, everything)
     inputs = {example.id: fill(experiment.task.input, example.query.fields) for example in everything}
     quality = [*check_quality(splits, data.corpus, inputs), *unseen_label_warnings(unseen)]
     corpus = mark_answers_in_corpus(data.corpus, everything, inputs)
@@ -152,6 +154,18 @@ def _check_templates(experiment: Experiment, examples: Sequence[Example]) -> Non
             problems.append(Problem(what, key="task.input", line=line, hint=nearest(field, known)))
     if problems:
         raise ConfigError(problems, source="task")
+
+
+def _check_slices(experiment: Experiment, examples: Sequence[Example]) -> None:
+    fields = set().union(*(example.query.fields for example in examples))
+    known = {*fields, *BUILT_IN_SLICES}
+    unknown = [name for name in experiment.slices if name not in known]
+    if unknown:
+        line = line_of(experiment.lines, ("slices", "by"))
+        what = [
+            Problem(f"no item has a field '{n}'.", key="slices.by", line=line, hint=nearest(n, known)) for n in unknown
+        ]
+        raise ConfigError(what, source="task")
 
 
 def _labels(experiment: Experiment, splits: Splits) -> tuple[str, ...]:

@@ -89,6 +89,12 @@ def harness_strategies() -> Sequence[StrategySpec]:
             changes="readout",
             needs=("weights", "train", "labels"),
         ),
+        StrategySpec(
+            "repair",
+            "Mends the form of finished answers by rules: format, loops, length, spelling.",
+            f"{at}.repair:Repair",
+            changes="answer",
+        ),
     ]
 
 

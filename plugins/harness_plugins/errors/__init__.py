@@ -36,4 +36,22 @@ SPECS = [
         f"{_AT}.grounding:Grounding",
         categories=("retrieval_miss", "unsupported"),
     ),
+    ErrorClassifierSpec(
+        "spelling",
+        "Misspelt words, by a dictionary and the task's own texts.",
+        f"{_AT}.spelling:Spelling",
+        categories=("misspelled",),
+    ),
+    ErrorClassifierSpec(
+        "language",
+        "Answers in another language than the task.",
+        f"{_AT}.language:Language",
+        categories=("wrong_language",),
+    ),
+    ErrorClassifierSpec(
+        "pattern", "A category of your own, found by a pattern.", "harness_plugins.own:Pattern", default=False
+    ),
+    ErrorClassifierSpec(
+        "python", "A category of your own, found by a function.", "harness_plugins.own:PythonCategory", default=False
+    ),
 ]

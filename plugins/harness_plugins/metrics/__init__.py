@@ -22,6 +22,8 @@ SPECS = [
     MetricSpec("json_valid", "Share of answers that are JSON.", f"{_AT}.structured:JsonValid"),
     MetricSpec("json_schema", "Share of answers that are JSON and fit a schema.", f"{_AT}.structured:JsonSchema"),
     MetricSpec("regex", "Share of answers that match a pattern.", f"{_AT}.structured:Regex"),
+    MetricSpec("contains_text", "Share of answers that contain given texts.", "harness_plugins.own:ContainsText"),
+    MetricSpec("python", "Mean of what a function of your own returns.", "harness_plugins.own:PythonMetric"),
     MetricSpec("bleu", "Corpus BLEU, 0 to 100 (sacrebleu).", f"{_AT}.corpus:Bleu", high=100.0, mean=False),
     MetricSpec("chrf", "Corpus chrF2, 0 to 100 (sacrebleu).", f"{_AT}.corpus:Chrf", high=100.0, mean=False),
     MetricSpec("accuracy", "Share of answers that are the gold label.", f"{_AT}.classification:Accuracy"),

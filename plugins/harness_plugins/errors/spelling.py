@@ -1,0 +1,198 @@
+"""Misspelt words: an English dictionary (pyspellchecker's), and an allow-list of everything that the task itself says.
+
+The dictionary is American; British forms are looked up by their American ones. Names are no mistakes: a word with a
+capital counts only when it is nearly, but not quite, a word of the reference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.types import ErrorLabel, EvalContext, Example, Prediction
+from harness_plugins.errors.language import probabilities
+from harness_plugins.metrics.text import normalise, plain
+
+MOST_CHARACTERS = 5000
+COMMON = 1000  # occurrences in the dictionary's corpus: "the" has 76 million, "mitochondria" 194
+LANGUAGE_WORDS = 4  # the language of shorter texts is anybody's guess
+_EDGES = "\"'“”‘’«»()[]{}<>*_`~.,;:!?…-–—/|"
+_PLAIN_WORD = re.compile(r"[a-z]+(?:'[a-z]{1,2})?")
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+_BRITISH = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"our", "or"),
+        (r"is(e|es|ed|ing|er|ers|ation|ations)$", r"iz\1"),
+        (r"ys(e|es|ed|ing|er|ers)$", r"yz\1"),
+        (r"re(s?)$", r"er\1"),
+        (r"ogue(s?)$", r"og\1"),
+        (r"ence(s?)$", r"ense\1"),
+        (r"amme(s?)$", r"am\1"),
+        (r"ae|oe", "e"),
+        (r"ll", "l"),
+        (r"l(ment|ful|fully)", r"ll\1"),
+        (r"ph", "f"),
+    )
+]
+_ENDINGS = ("s", "es", "ed", "d", "ing", "er", "ers", "ly", "ness", "less", "ful", "able", "like", "wise", "ish")
+_BEGINNINGS = (
+    "un", "re", "non", "pre", "anti", "co", "sub", "over", "under", "multi", "inter", "micro", "mis", "out", "semi",
+    "super", "hyper", "bio", "geo", "eco", "socio", "hydro", "photo", "electro", "neuro", "trans", "self", "post",
+)  # fmt: skip
+
+
+class Dictionary:
+    """Known words and nearest known ones, remembered: answers use few distinct words."""
+
+    def __init__(self, language: str) -> None:
+        from spellchecker import SpellChecker
+
+        self._checker: Any = SpellChecker(language=language, distance=1)
+        self.known = lru_cache(65536)(self._known)
+        self.nearest = lru_cache(16384)(self._nearest)
+
+    def frequency(self, word: str) -> int:
+        return int(self._checker[word])
+
+    def _known(self, word: str) -> bool:
+        bare = word.split("'")[0] if "'" in word else word
+        if any(self.frequency(form) for form in (word, bare)):
+            return True
+        if any(self.frequency(pattern.sub(new, bare)) for pattern, new in _BRITISH if pattern.search(bare)):
+            return True
+        stems = [bare[: -len(end)] for end in _ENDINGS if bare.endswith(end) and len(bare) - len(end) >= 3]
+        stems += [bare[len(start) :] for start in _BEGINNINGS if bare.startswith(start) and len(bare) - len(start) >= 4]
+        return any(self.frequency(stem) or self.frequency(f"{stem}e") for stem in stems)
+
+    def _nearest(self, word: str) -> tuple[str, int]:
+        """The most frequent word one edit away, with its frequency; ("", 0) when there is none."""
+        found = (self._checker.candidates(word) or set()) - {word}
+        best = max(found, key=lambda other: (self.frequency(other), other), default="")
+        return best, self.frequency(best) if best else 0
+
+
+@lru_cache(4)
+def dictionary(language: str) -> Dictionary:
+    return Dictionary(language)
+
+
+class Spelling:
+    """*misspelled*: at least `words` words of the answer are misspelt. A word is misspelt when it is in lower case, has
+    `letters` letters or more, is neither in the dictionary nor anywhere in prompt, references or the task's texts, and
+    a word of the dictionary that occurs at least `frequency` times in its corpus is one edit away; or, in any case,
+    when it is one edit (two from nine letters on) from a word of a reference that the answer lacks. The last word of an
+    answer that was cut off is passed over, and so is an answer of which less than half is in the dictionary, or that is
+    clearly in another language."""
+
+    class Config(BaseModel):
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+        language: str = Field("en", description="Dictionary of pyspellchecker: en, de, es, fr, it, nl, pt, ru, …")
+        words: int = Field(1, ge=1, description="Misspelled: from this many misspelt words on.")
+        letters: int = Field(4, ge=2, description="Shorter words are not judged.")
+        frequency: int = Field(COMMON, ge=0, description="How common the right word must be in the dictionary.")
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def classify(self, prediction: Prediction, example: Example, context: EvalContext) -> Sequence[ErrorLabel]:
+        if prediction.finish not in ("stop", "length") or not prediction.parsed:
+            return []
+        text = plain(prediction.parsed[:MOST_CHARACTERS])
+        if any(normalise(text) == normalise(reference) for reference in example.references):
+            return []
+        found = dict.fromkeys(self._mistakes(text, prediction, example, context))
+        if len(found) < self.config.words:
+            return []
+        return [ErrorLabel("misspelled", "; ".join(f"{wrong!r} for {right!r}" for wrong, right in [*found][:4])[:200])]
+
+    def _mistakes(
+        self, text: str, prediction: Prediction, example: Example, context: EvalContext
+    ) -> Iterator[tuple[str, str]]:
+        known = dictionary(self.config.language)
+        parts = text.replace("’", "'").split(" ")
+        if prediction.finish == "length" or len(prediction.parsed) > MOST_CHARACTERS:
+            parts = parts[:-1]
+        words = [part.strip(_EDGES).removesuffix("'s") for part in parts]
+        unknown = [
+            word
+            for word in words
+            if len(word) >= self.config.letters and word.isalpha() and not known.known(word.lower())
+        ]
+        if not unknown or len(unknown) * 2 > len([word for word in words if word.isalpha()]) + 1:
+            return
+        wanted = _missing(text, example.references, self.config.letters)
+        if len(words) >= LANGUAGE_WORDS and _elsewhere(text, self.config.language):
+            return
+        suspects = [w for w in unknown if _PLAIN_WORD.fullmatch(w) or (wanted and _near(w.lower(), wanted))]
+        if not suspects:
+            return
+        allowed = set(_WORD.findall(f"{prediction.prompt}\n{context.input}".lower()))
+        for word in suspects:
+            lower = word.lower()
+            if lower in allowed or lower in context.vocabulary:
+                continue
+            if right := _near(lower, wanted):
+                yield word, right
+            elif _PLAIN_WORD.fullmatch(word):
+                right, frequency = known.nearest(lower)
+                if right and frequency >= self.config.frequency:
+                    yield word, right
+
+
+def correct(text: str, language: str, prompt: str, vocabulary: Container[str], *, cut: bool = False) -> str:
+    """The text with misspelt words corrected: lower-case words that the dictionary, the prompt and the task do not
+    have, and that are one edit from a common word. `cut`: the last word may be half a word, and stays."""
+    known = dictionary(language)
+    pieces = re.split(r"(\s+)", text)
+    words = [piece.strip(_EDGES) for piece in pieces]
+    judged = [word for word in words if word.isalpha()]
+    unknown = [word for word in judged if len(word) >= 4 and not known.known(word.lower())]
+    if not unknown or len(unknown) * 2 > len(judged) + 1:
+        return text
+    if len(judged) >= LANGUAGE_WORDS and _elsewhere(plain(text[:MOST_CHARACTERS]), language):
+        return text
+    allowed = set(_WORD.findall(prompt.lower()))
+    last = max((place for place, word in enumerate(words) if word), default=-1)
+    for place, word in enumerate(words):
+        if word not in unknown or not _PLAIN_WORD.fullmatch(word) or (cut and place == last):
+            continue
+        if word not in allowed and word not in vocabulary:
+            right, frequency = known.nearest(word)
+            if right and frequency >= COMMON:
+                pieces[place] = pieces[place].replace(word, right)
+    return "".join(pieces)
+
+
+def _elsewhere(text: str, language: str) -> bool:
+    """Whether the text is clearly in another language than the dictionary."""
+    found = probabilities(text)
+    return max(found.values()) >= 0.7 and found.get(language, 0.0) < 0.1
+
+
+def _missing(text: str, references: Sequence[str], letters: int) -> list[str]:
+    """Words of the references that the answer does not have."""
+    has = set(_WORD.findall(text.lower()))
+    wanted = dict.fromkeys(word for reference in references for word in _WORD.findall(reference[:1000].lower()))
+    return [word for word in wanted if len(word) > letters and word not in has]
+
+
+def _near(word: str, wanted: Sequence[str]) -> str:
+    """The wanted word that this one is nearly, by optimal string alignment; "" when there is none."""
+    from rapidfuzz.distance import OSA
+
+    for right in wanted:
+        limit = 1 if len(right) < 9 else 2
+        if word != right and not _inflected(word, right) and OSA.distance(word, right, score_cutoff=limit) <= limit:
+            return right
+    return ""
+
+
+def _inflected(word: str, right: str) -> bool:
+    """Singular and plural, verb forms and the like are other words, not misspelt ones."""
+    return any(word + end == right or right + end == word for end in _ENDINGS)

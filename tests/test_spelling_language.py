@@ -1,0 +1,157 @@
+"""Misspelt words and answers in another language: planted cases and near-misses that must not fire."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.plugins import Origin, Registered
+from harness.types import EvalContext, Example, Prediction, Query
+from harness_plugins.errors import SPECS
+from harness_plugins.errors.spelling import correct
+
+QUESTION = "Why is the capital city of France so large?"
+
+
+def create(name: str, **options):
+    spec = next(spec for spec in SPECS if spec.name == name)
+    return Registered("error classifier", spec, Origin("t", "t", "0")).create(options)
+
+
+SPELLING, LANGUAGE = create("spelling"), create("language")
+
+
+def evidence(
+    classifier,
+    text: str,
+    reference="Paris",
+    finish="stop",
+    question=QUESTION,
+    vocabulary=frozenset(),
+    labels=(),
+) -> str:
+    """The evidence, or "" when nothing is found."""
+    context = EvalContext("generate", labels=labels, input=question, vocabulary=vocabulary)
+    found = classifier.classify(
+        Prediction("1", question, text, text, finish, 1, 1), Example(Query("1", {}), (reference,)), context
+    )
+    assert len(found) <= 1 and all(0 < len(label.evidence) <= 250 for label in found)
+    return found[0].evidence if found else ""
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "found"),
+    [
+        ("The goverment sits there.", "Paris", "'goverment' for 'government'"),
+        ("It is a beautifull city with many peple.", "Paris", "'peple' for 'people'"),
+        ("mediteranean climate", "Mediterranean", "'mediteranean' for 'mediterranean'"),
+        ("Constantinopel", "Constantinople", "'Constantinopel' for 'constantinople'"),
+    ],
+)
+def test_misspelt_words_are_found_with_the_right_one(text: str, reference: str, found: str) -> None:
+    assert found in evidence(SPELLING, text, reference)
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("", "Paris"),
+        ("The colour and organisation of the labour programme, analysed in metres.", "Paris"),
+        ("Ouagadougou and Antananarivo are not where Xiomara lives.", "Paris"),
+        ("It's the people's choice, isn't it?", "Paris"),
+        ("unhelpfulness and overcrowding", "Paris"),
+        ("See www.exampel.com, mail a@exmaple.com or run my_funtion(x1).", "Paris"),
+        ("Die Hauptstadt von Frankreich ist die schöne Stadt Paris", "London"),
+        ("La capitale de la France est Paris, une grande ville", "London"),
+        ("goverment", "goverment"),
+        ("languages", "language"),
+        ("1945", "1946"),
+        ("xq zzv qqk wwj", "Paris"),
+    ],
+)
+def test_what_is_no_mistake(text: str, reference: str) -> None:
+    assert evidence(SPELLING, text, reference) == ""
+
+
+def test_words_of_the_task_are_no_mistakes() -> None:
+    text = "The peple of the town use it every day."
+    assert evidence(SPELLING, text)
+    assert not evidence(SPELLING, text, question="Who are the peple?")
+    assert not evidence(SPELLING, text, vocabulary=frozenset({"peple"}))
+
+
+def test_half_a_word_at_the_cut_is_no_mistake() -> None:
+    text = "The people of the country chose their goverment"
+    assert evidence(SPELLING, text) and not evidence(SPELLING, text, finish="length")
+    assert not evidence(SPELLING, text, finish="choice")
+
+
+def test_thresholds_are_settings() -> None:
+    assert not evidence(create("spelling", words=2), "The goverment sits there.")
+    assert not evidence(create("spelling", frequency=10**9), "The goverment sits there.")
+    assert evidence(create("spelling", language="de"), "Die Stadt ist sehr wichtg.", "Berlin")
+
+
+def test_correct_mends_only_what_is_wrong() -> None:
+    wrong = "The goverment, of Xiomara's peple,\n is  here."
+    assert correct(wrong, "en", "", frozenset()) == "The government, of Xiomara's people,\n is  here."
+    assert correct(wrong, "en", "goverment", frozenset({"peple"})) == wrong
+    assert correct("they chose their goverment", "en", "", frozenset(), cut=True) == "they chose their goverment"
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("La capitale de la France est une très grande ville.", "fr"),
+        ("Die Hauptstadt ist sehr groß, weil dort viele Menschen wohnen.", "de"),
+        ("La ciudad es muy grande porque hay mucha gente.", "es"),
+        ("因为这个城市有很多人口和工作", "zh"),
+        ("Потому что там живёт много людей", "ru"),
+    ],
+)
+def test_another_language_is_found(text: str, language: str) -> None:
+    assert evidence(LANGUAGE, text).startswith(f"{language} (")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Because many people live and work there.",
+        "because of trade",
+        "Juan Carlos de Borbón y Felipe González",
+        "Spanish, Portuguese, Italian, Quechua, Aymara",
+        "12 345 678 km²",
+        "🙂🙂🙂🙂🙂🙂",
+        "Paris",
+    ],
+)
+def test_the_same_language_or_too_little_to_tell(text: str) -> None:
+    assert evidence(LANGUAGE, text) == ""
+
+
+def test_what_is_asked_for_in_another_language_is_right() -> None:
+    german = "Die Stadt ist sehr groß, weil dort viele Menschen wohnen."
+    assert evidence(LANGUAGE, german, reference=german) == ""
+    assert evidence(LANGUAGE, german, question="Warum ist die Hauptstadt von Frankreich so groß?") == ""
+    english = "Because many people live and work there every day."
+    assert evidence(LANGUAGE, english, question="Warum ist die Hauptstadt von Frankreich so groß?").startswith("en")
+    assert evidence(create("language", language="de"), german) == ""
+    assert evidence(LANGUAGE, german, labels=("a", "b")) == ""
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=200), st.text(max_size=40), st.sampled_from(["stop", "length", "choice"]))
+def test_no_text_crashes(text: str, reference: str, finish: str) -> None:
+    evidence(SPELLING, text, reference, finish, question=text[:20])
+    evidence(LANGUAGE, text, reference, finish, question=reference)
+    assert isinstance(correct(text, "en", reference, frozenset()), str)
+
+
+@pytest.mark.parametrize(
+    "text", ["y" * 100_000, "\x1b[31mrecieve " * 12_000, "عربي " * 20_000, "🙂" * 100_000, "\x00" * 9]
+)
+def test_long_and_odd_answers(text: str) -> None:
+    for classifier in (SPELLING, LANGUAGE):
+        evidence(classifier, text)
