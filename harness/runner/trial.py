@@ -87,7 +87,7 @@ class Trial:
         peaks: dict[Phase, float | None] = {}
         for use in (Use(**use) for use in self.spec["chain"]):
             entry = self.registry.get("strategy", use.use)
-            phase: Phase = "train" if _trains(entry.spec) else "prepare"
+            phase: Phase = "train" if getattr(entry.spec, "changes", "prompt") == "model" else "prepare"
             self.memory.start()
             started = time.perf_counter()
             adaptation = self._adapt_one(entry, use, adaptation, keep)
@@ -186,9 +186,3 @@ class Trial:
     def _answer_one(self, query: Query, adaptation: Adaptation, variant: Variant) -> None:
         prompt = self.engine.loaded.chat.encode(self.renderer.messages(self.renderer.draft(adaptation, query)))
         self.engine.answer(variant, adaptation, [prompt], labels=self.task.labels, seed=self.seed)
-
-
-def _trains(spec: Any) -> bool:
-    """Whether a strategy's time is training: it changes the model, or fits a readout to training examples."""
-    changes = getattr(spec, "changes", "prompt")
-    return changes == "model" or (changes == "readout" and "train" in spec.needs)
