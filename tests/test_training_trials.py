@@ -120,10 +120,10 @@ def test_every_strategy_learns(data: Path, tmp_path: Path, monkeypatch: pytest.M
     costs = dict(
         rows(
             "SELECT l.quantity, l.phase FROM ledger l JOIN trials t ON t.id = l.trial_id "
-            "WHERE t.arm = 'classifier' AND l.quantity IN ('seen_tokens', 'trainable_parameters')"
+            "WHERE t.arm = 'classifier' AND l.quantity IN ('tokens_in', 'artifact_bytes')"
         )
     )
-    assert costs == {"seen_tokens": "train", "trainable_parameters": "train"}
+    assert costs == {"tokens_in": "prepare", "artifact_bytes": "prepare"}
 
 
 def test_an_artifact_that_changed_on_disk_fails_the_trial(

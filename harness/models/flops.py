@@ -19,7 +19,7 @@ from harness.types import LedgerEntry
 Pass = Literal["forward", "inputs", "weights"]
 STEP = 64  # lengths are rounded up to a multiple of this
 #: What a training of each kind of delta runs backward through: to every weight, or only to what stands before.
-BACKWARD: dict[str, Pass] = {"weights": "weights", "peft": "inputs", "soft_prompt": "inputs"}
+BACKWARD: dict[str, Pass] = {"weights": "weights", "peft": "inputs", "soft_prompt": "inputs", "prefix": "inputs"}
 
 
 def flops_per_token(config: Any, length: float, kind: Pass = "forward") -> float | None:

@@ -157,13 +157,10 @@ def train_classifier(
     if not np.array_equal(reloaded, fitted.classifier.log_probabilities(train[:PROBES])):
         raise TrialError(f"'{use.id}', saved and loaded again, does not predict what it did.")
     content = (folder / FILE).read_bytes()
-    seen = float(sum(len(prompt.ids) for part in prompts for prompt in part))
-    for quantity, value, unit in (
-        ("seen_tokens", seen, "tokens"),
-        ("trainable_parameters", float(fitted.classifier.weight.size + fitted.classifier.bias.size), "parameters"),
-        ("artifact_bytes", float(len(content)), "bytes"),
-    ):
-        context.ledger(LedgerEntry("train", quantity, value, unit))
+    # The model reads and learns nothing: what it costs are tokens read, as when it is asked.
+    read = float(sum(len(prompt.ids) for part in prompts for prompt in part))
+    context.ledger(LedgerEntry("prepare", "tokens_in", read, "tokens"))
+    context.ledger(LedgerEntry("prepare", "artifact_bytes", float(len(content)), "bytes"))
     if missing := [label for label in context.labels if label not in labels]:
         context.emit("note", f"{use.id}: {len(missing)} labels without a training example can never be answered.")
     chosen = {"pooling": settings.pooling, "layer": settings.layer, "c": fitted.c, "labels": list(labels)}

@@ -91,7 +91,7 @@ class Trial:
         spent: dict[Phase, Spent] = {}
         for use in (Use(**use) for use in self.spec["chain"]):
             entry = self.registry.get("strategy", use.use)
-            phase: Phase = "train" if _trains(entry.spec) else "prepare"
+            phase: Phase = "train" if getattr(entry.spec, "changes", "prompt") == "model" else "prepare"
             self.memory.start()
             self.meter.start()
             started = time.perf_counter()
@@ -206,9 +206,3 @@ class Trial:
         (answer,) = self.engine.answer(variant, adaptation, [prompt], labels=self.task.labels, seed=self.seed)
         if answer is not None:
             read(prediction(query, draft, prompt.text, answer), query)
-
-
-def _trains(spec: Any) -> bool:
-    """Whether a strategy's time is training: it changes the model, or fits a readout to training examples."""
-    changes = getattr(spec, "changes", "prompt")
-    return changes == "model" or (changes == "readout" and "train" in spec.needs)

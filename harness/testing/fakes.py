@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.adaptation import Adaptation, Delta, Step, digest_of
+from harness.adaptation import Adaptation, Delta, Readout, Step, digest_of
 from harness.config import Use
 from harness.plugins import Registry
 from harness.rendering import Indexes, Renderer
@@ -96,7 +96,31 @@ class FakeContext:
         """A delta whose digest depends on what real training depends on: method, settings, seed, prompts, targets."""
         if not self.train:
             raise Broken("trains without examples; its spec should say needs=('train',).")
-        shown = [[self._flat(start, example), example.references[0]] for example in self.train]
+        return self._trained(start, method, settings, self._shown(start))
+
+    def fit_corpus(self, start: Adaptation, method: Any, settings: Any) -> Adaptation:
+        if not self.corpus:
+            raise Broken("trains on a corpus that is not there; its spec should say needs=('corpus',).")
+        return self._trained(start, method, settings, [[document.title, document.text] for document in self.corpus])
+
+    def fit_classifier(self, start: Adaptation, settings: Any) -> Adaptation:
+        """A readout whose digest depends on what the real one depends on: settings, prompts, labels."""
+        if not self.labels:
+            raise Broken("fits a classifier without labels; its spec should say needs=('labels',).")
+        shown = self._shown(start)
+        given = {"settings": settings.model_dump(mode="json"), "labels": list(self.labels), "shown": shown}
+        self.fitted.append(given)
+        self.ledger(LedgerEntry("prepare", "tokens_in", float(sum(len(pair[0].split()) for pair in shown)), "tokens"))
+        return start.with_readout(Readout("classify", {"digest": digest_of(given)}))
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return tuple(len(word) for word in text.split())
+
+    def _shown(self, start: Adaptation) -> list[list[str]]:
+        """Prompts and targets of the training examples."""
+        return [[self._flat(start, example), example.references[0]] for example in self.train]
+
+    def _trained(self, start: Adaptation, method: Any, settings: Any, shown: list[list[str]]) -> Adaptation:
         plain = method if isinstance(method, str) else {"type": type(method).__name__, "settings": repr(method)}
         given = {"method": plain, "settings": settings.model_dump(mode="json"), "seed": self.seed, "shown": shown}
         self.fitted.append(given)
