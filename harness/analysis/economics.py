@@ -240,10 +240,11 @@ def arm_cost(
         wall.value * 1000 / requests.count if wall.value is not None and wall.complete and requests.count else None
     )
     wrong = None if error_rate is None or prices.usd_per_error is None else 1000 * error_rate * prices.usd_per_error
+    amounts: dict[str, Any] = {name: amount.value for name, amount in named.items()}
     return ArmCost(
         tokens_in_per_request=requests.tokens_in.value,
         tokens_out_per_request=requests.tokens_out.value,
-        **{name: amount.value for name, amount in named.items()},
+        **amounts,
         train_wall_s=_whole(books.amount("train", "wall_s")),
         prepare_wall_s=_whole(books.amount("prepare", "wall_s")),
         predict_wall_s=_whole(wall),

@@ -106,7 +106,7 @@ def _read(counter: Path) -> float | None:
 def _gpu_joules() -> float | None:
     """The GPU's energy counter; None where it or pynvml is missing."""
     try:
-        import pynvml
+        import pynvml  # type: ignore[import-not-found]
         import torch
 
         pynvml.nvmlInit()

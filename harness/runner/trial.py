@@ -175,7 +175,7 @@ class Trial:
         else:
             rows = [LedgerEntry("predict", "wall_s", time.perf_counter() - started, "s")]
             rows += self.meter.spent().entries("predict")
-            rows.append(predict_entry(self.engine.loaded.model.config, *tokens, len(queries)))
+            rows.append(predict_entry(self.engine.loaded.model.config, tokens[0], tokens[1], len(queries)))
         for row in rows:
             emit("ledger", row)
         emit(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from harness.store.queries import run_trials
 from harness.store.records import from_json
@@ -94,7 +95,7 @@ _ANSWERS = """
     WHERE trial_id = ? AND item_id IN ({})"""
 
 
-def _chunks(store: Store, query: str, first: object, items: Sequence[str]) -> Iterator[tuple]:  # type: ignore[type-arg]
+def _chunks(store: Store, query: str, first: object, items: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     for start in range(0, len(items), _MOST_VARIABLES):
         part = items[start : start + _MOST_VARIABLES]
         yield from store.connection.execute(query.format(", ".join("?" * len(part))), [first, *part])

@@ -153,7 +153,7 @@ def plot_library() -> str:
     """Vega, Vega-Lite and vega-embed as one script, out of the pip package that carries them."""
     import vl_convert
 
-    bundle: str = vl_convert.javascript_bundle()
+    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]
     return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 

@@ -85,7 +85,7 @@ def _answer(
     clip: int,
 ) -> dict[str, Any]:
     category, scores = judged
-    found = {
+    found: dict[str, Any] = {
         "category": None if category is None else one_line(category),
         "scores": {one_line(name): None if value is None else round(value, 4) for name, value in scores.items()},
         "answer": _text(answer.parsed, clip),
