@@ -75,7 +75,7 @@ class InProcessWorker:
     def wait_ready(self) -> dict[str, Any]:
         return self.host.facts
 
-    def run(self, spec: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    def run(self, spec: Mapping[str, Any], **limits: Any) -> Iterator[tuple[str, Any]]:
         sent: list[str] = []
 
         def emit(kind: str, value: Any) -> None:

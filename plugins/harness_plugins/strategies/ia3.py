@@ -12,7 +12,7 @@ from harness.training.settings import TrainSettings
 
 class Ia3(TrainingStrategy):
     class Config(TrainSettings):
-        lr: float = Field(5e-3, gt=0, description="Peak learning rate; so few numbers need a high one.")
+        lr: float = Field(1e-2, gt=0, description="Peak learning rate; so few numbers need a high one.")
         target_modules: list[str] | None = Field(
             None, description="Layers whose outputs are scaled; unset: keys, values and the feed-forward's last layer."
         )
