@@ -27,6 +27,7 @@ from harness.testing.promise import PROMISES
 from harness.types import Document, Draft, ErrorLabel, Example, LedgerEntry, LoadedData, Passage, Query, Shot
 
 SETTINGS: dict[str, dict[str, Any]] = {
+    "lm_eval": {"tasks": ["arc_easy"]},
     "json_schema": {"schema": {"type": "object"}},
     "regex": {"pattern": "[A-Z].*"},
     "csv": {"data": "tiny.csv"},

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.config import load_experiment
+from harness.config import Use, load_experiment
 from harness.exceptions import ConfigError, HarnessError, PluginError, TrialError
 from harness.guard import MutationError, blamed, expect_hits, limited, untouched
 from harness.hookspecs import MetricSpec, ModelSpec, StrategySpec
@@ -370,14 +370,15 @@ def test_a_worker_refuses_a_local_plugin_that_changed(local: Path, registry: Reg
         reload_local_plugins(own, str(local.parent), {"./mine.py": "0" * 64})
 
 
-def test_a_run_with_answers_to_other_items_fails(judged: Any) -> None:
+def test_a_run_with_answers_to_other_items_fails(judged: Any, broken: Registry) -> None:
     from types import SimpleNamespace
 
     from harness.runner.coordinator import _Run
 
     evaluator, predictions = judged("exact_match")
-    run: Any = SimpleNamespace(prepared=SimpleNamespace(task=evaluator.task))
-    _Run._require_order(run, predictions, [0, 1])
+    run: Any = SimpleNamespace(prepared=SimpleNamespace(task=evaluator.task, registry=broken))
+    trial: Any = SimpleNamespace(chain=[Use("drops", "drops")])
+    _Run._require_order(run, trial, predictions, [0, 1])
     for wrong in ([1, 0], [0], [0, 1, 2], [0, 7]):
-        with pytest.raises(TrialError, match="answers came for other items"):
-            _Run._require_order(run, predictions, wrong)
+        with pytest.raises(TrialError, match=r"strategy 'drops' of broken-plugin 6\.6\.6 reordered, dropped"):
+            _Run._require_order(run, trial, predictions, wrong)

@@ -301,7 +301,7 @@ class _Run:
         if kind == "progress":
             self.display.progress(value)
         elif kind == "predictions":
-            return self._take_predictions(trial_id, value)
+            return self._take_predictions(trial, trial_id, value)
         elif kind == "ledger":
             self.store.add_ledger(trial_id, [LedgerEntry(**value)])
         elif kind == "adaptation":
@@ -323,9 +323,9 @@ class _Run:
             self.display.note(f"{trial.arm}: {value}")
         return 0.0
 
-    def _take_predictions(self, trial_id: int, value: Mapping[str, Any]) -> float:
+    def _take_predictions(self, trial: PlannedTrial, trial_id: int, value: Mapping[str, Any]) -> float:
         predictions = [_prediction(data) for data in value["predictions"]]
-        self._require_order(predictions, value["positions"])
+        self._require_order(trial, predictions, value["positions"])
         self.store.add_predictions(trial_id, predictions, value["positions"])
         started = time.perf_counter()
         self._evaluate(trial_id, predictions)
@@ -334,15 +334,16 @@ class _Run:
         self.observers.tell("predictions", counts)
         return time.perf_counter() - started
 
-    def _require_order(self, predictions: Sequence[Prediction], positions: Sequence[int]) -> None:
+    def _require_order(self, trial: PlannedTrial, predictions: Sequence[Prediction], positions: Sequence[int]) -> None:
         """Scores are paired by item: an answer must stand at its own question's place, and stand there once."""
         test = self.prepared.task.test
         wanted = [test[position].id if 0 <= position < len(test) else "nothing" for position in positions]
         got = [prediction.item_id for prediction in predictions]
         if got != wanted or len(set(got)) != len(got):
+            chain = ", ".join(self.prepared.registry.get("strategy", use.use).label for use in trial.chain)
             raise TrialError(
-                f"answers came for other items than were asked: {got[:3]} where {wanted[:3]} were due.",
-                hint="A plugin of this arm reordered, dropped or repeated test items.",
+                f"answers came for other items than were asked ({got[:3]} where {wanted[:3]} were due): "
+                f"{chain} reordered, dropped or repeated test items."
             )
 
     def _evaluate(self, trial_id: int, predictions: Sequence[Prediction]) -> None:
