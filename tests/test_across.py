@@ -133,7 +133,8 @@ def test_gate_exit_codes(results: tuple[Path, dict[str, str]]) -> None:
     assert call(gate_command, "bad", "--baseline", "good", *tail).exit_code == 1
     same = call(gate_command, "good", "--baseline", "good", *tail)
     assert same.exit_code == 0 and "gate passed" in same.output
-    assert call(gate_command, "good", "--baseline", "bad", "--arm", "zero-shot", *tail).exit_code == 4
+    synthetic_run(path, name="other", seed=1)
+    assert call(gate_command, "other", "--baseline", "good", "--arm", "zero-shot", *tail).exit_code == 4
     assert call(gate_command, "bad", "--baseline", "good", "--arm", "rag+lora", "--json", *tail).exit_code == 1
 
 

@@ -232,7 +232,7 @@ def test_a_planted_effect_wins_and_its_costs_are_in_the_books(
     one, two = (arm["cost"] for arm in report["arms"])
     assert two["train_flops"] > 0 and one["train_flops"] == 0 and one["flops_per_request"] > 0
     assert two["train_energy_wh"] > 0 and two["cpu_s_per_1k_requests"] > 0 and two["gpu_s_per_1k_requests"] == 0
-    assert "Only 24 training examples" in " ".join(report["advice"])
+    assert "training examples: little for tuning" in " ".join(report["advice"])
 
 
 PLUGIN = """

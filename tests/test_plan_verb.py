@@ -58,4 +58,4 @@ def test_parameters_are_read_from_headers(tmp_path: Path) -> None:
 
 
 def test_this_machine_has_a_speed() -> None:
-    assert matrix_speed(64, 0.001) > 0
+    assert matrix_speed("cpu", "float32", 0.001) > 0

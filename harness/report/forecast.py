@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _TIMES = {
     "earlier trials": "Time: as earlier trials of this model took on this kind of processor.",
-    "rough": "Time: rough, from a short measurement of this machine; no earlier trial is in the results database.",
+    "rough": "Time: rough, perhaps off by a factor of three: no earlier trial of this model on this machine is stored.",
     "unknown": "Time: unknown, because the size of the model is.",
 }
 
@@ -34,6 +34,8 @@ def render_forecast(name: str, found: Forecast, console: Console) -> None:
     for arm in found.arms:
         grid.add_row(*(Text(cell) for cell in _row(arm)))
     console.print(grid)
+    about = "tokens out: at most, for arms that do not train; trained on: tokens read in training"
+    console.print(Text(about, style="dim"))
     if found.seconds is not None:
         console.print(Text(f"All trials: about {text.seconds(found.seconds)}.", style="bold"))
     console.print(Text(_TIMES[found.time_basis], style="dim"))

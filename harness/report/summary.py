@@ -135,7 +135,11 @@ def commands(comparison: Comparison) -> list[tuple[str, str]]:
     if arm:
         found.append((f"harness show{ref} {shlex.quote(text.one_line(arm))} ITEM{tail}", "one answer in full"))
         found.append((f"harness errors{ref}{tail}", "what went wrong, by category"))
-    found.append((f"harness report{ref} --json{tail}", "this report as data"))
+    page = f"harness report{ref} --format html -o report.html{tail}"
+    found += [
+        (page, "one page with plots and every answer"),
+        (f"harness report{ref} --json{tail}", "this report as data"),
+    ]
     return found
 
 

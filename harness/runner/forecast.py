@@ -40,7 +40,7 @@ def forecast(prepared: Prepared, past: Sequence[PastTrial]) -> Forecast:
 
     experiment, task = prepared.experiment, prepared.task
     parameters = parameter_count(converted_folder(prepared.source))
-    speeds, basis = _speeds(parameters, past)
+    speeds, basis = _speeds(parameters, past, prepared.plan.device, prepared.plan.dtype)
     rendered: dict[str, list[RenderedExample]] = {arm.name: [] for arm in experiment.arms}
     for example in rendered_examples(prepared, None, SAMPLE):
         rendered[example.arm].append(example)
@@ -151,7 +151,9 @@ def _memory(
     return float(parameters * (16 if whole else width)), "at least"
 
 
-def _speeds(parameters: int | None, past: Sequence[PastTrial]) -> tuple[tuple[float | None, float | None], Basis]:
+def _speeds(
+    parameters: int | None, past: Sequence[PastTrial], device: str, dtype: str
+) -> tuple[tuple[float | None, float | None], Basis]:
     """Operations per second of (predicting, training) and where they come from."""
     if not parameters:
         return (None, None), "unknown"
@@ -161,20 +163,25 @@ def _speeds(parameters: int | None, past: Sequence[PastTrial]) -> tuple[tuple[fl
         if t.predict_s and t.tokens_in
     ]
     train = [6 * parameters * t.seen_tokens / t.train_s for t in past if t.train_s and t.seen_tokens]
-    rough = None if read and train else matrix_speed() * ROUGH_SHARE
+    rough = None if read and train else matrix_speed(device, dtype) * ROUGH_SHARE
     basis: Basis = "rough" if rough is not None else "earlier trials"
     return (statistics.median(read) if read else rough, statistics.median(train) if train else rough), basis
 
 
-def matrix_speed(size: int = 1024, seconds: float = 0.2) -> float:
-    """Floating-point operations per second of float32 matrix products here."""
-    one = np.ones((size, size), dtype=np.float32)
-    one @ one  # warm up
+def matrix_speed(device: str, dtype: str, seconds: float = 0.2) -> float:
+    """Operations per second of a matrix product of a small model's shape, on the run's device in its number format."""
+    import torch
+
+    kind = getattr(torch, dtype)
+    one, two = (torch.ones(shape, device=device, dtype=kind) for shape in ((256, 1024), (1024, 1024)))
+    (one @ two).sum().item()  # warm up
     started, rounds = time.perf_counter(), 0
     while time.perf_counter() - started < seconds:
-        one @ one
-        rounds += 1
-    return 2 * size**3 * rounds / (time.perf_counter() - started)
+        for _ in range(20):
+            product = one @ two
+        product.sum().item()  # waits for a GPU
+        rounds += 20
+    return 2 * 256 * 1024 * 1024 * rounds / (time.perf_counter() - started)
 
 
 def parameter_count(folder: Path) -> int | None:

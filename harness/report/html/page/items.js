@@ -179,7 +179,7 @@
     filter();
   }
 
-  find("filters").addEventListener("input", filter);
+  for (const event of ["input", "change"]) find("filters").addEventListener(event, filter);
   find("filters").addEventListener("submit", (event) => event.preventDefault());
   find("filters").addEventListener("reset", () => setTimeout(filter));
   place.addEventListener("click", (event) => {
