@@ -83,6 +83,8 @@ def first(text: str, *references: str, **options) -> str:
         ("red cat red cat red cat", "Paris", "stop", {"wrong_answer", "repetitive"}),
         ("red cat red cat", "Paris", "stop", {"wrong_answer"}),
         ("ha" * 30, "Paris", "stop", {"wrong_answer", "repetitive"}),
+        ("1. Oslo\n2. Oslo\n3. Oslo\n4. Oslo", "Paris", "stop", {"wrong_answer", "repetitive"}),
+        ("red cat sat on hill red cat sat on hill", "Paris", "stop", {"wrong_answer", "repetitive"}),
         ("row row row row your ship", "row row row row your boat", "stop", {"partially_correct"}),
         # cut
         ("It is a large city in the", "Paris", "length", {"wrong_answer", "truncated"}),
@@ -96,6 +98,10 @@ def first(text: str, *references: str, **options) -> str:
         ("4 km", "5000 km", "stop", {"partially_correct", "numeric"}),
         ("a lot", "5000 km", "stop", {"wrong_answer"}),
         ("in 1946", "Paris", "stop", {"wrong_answer"}),
+        ("3 bags of 4 and 5 of 6 make 42", "42", "stop", {"correct"}),
+        ("3 * 4 = 12 and 12 + 5 = 18", "17", "stop", {"numeric", "wrong_answer"}),
+        ("He has 3 and gets 4, and the answer is 8", "7", "stop", {"numeric", "wrong_answer"}),
+        ("First 3 bags hold 4 of what we have in 5 and 6 of", "7", "length", {"wrong_answer", "truncated", "verbose"}),
         # parts
         ("English", "English, French and Dutch", "stop", {"missing_part"}),
         ("English and French", "English, French", "stop", {"partially_correct"}),
@@ -143,7 +149,11 @@ def test_copied_prompt():
     assert "copied_prompt" in labels(copy, "Paris", prompt=prompt)
     assert first(copy, "Paris", prompt=prompt) == "copied_prompt"
     assert "copied_prompt" not in labels("the name of the city", "Paris", prompt=prompt)
-    assert "copied_prompt" not in labels(copy.replace("city", "town"), "Paris", prompt=prompt)
+    assert "copied_prompt" in labels(copy.replace("city", "town"), "Paris", prompt=prompt)  # nearly all of it
+    restated = "The name of the city where the king of France lived is not known to me or to anybody else here"
+    assert "copied_prompt" not in labels(restated, "Paris", prompt=prompt)
+    chat = f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
+    assert "copied_prompt" in labels(copy, "Paris", prompt=chat)
     assert first(copy, copy, prompt=prompt) == "correct"
 
 

@@ -177,6 +177,8 @@ def _judge(plugin: Any, case: Case) -> Any:
 def declared_categories(subject: Subject) -> None:
     """It returns error labels, only of the categories that its spec declares, for any answer; twice the same."""
     declared = set(subject.spec.categories)
+    if not subject.spec.default:
+        raise NotApplicable("its categories are named by its settings")
     require(bool(declared), "declares no categories.")
     for task in (tiny_questions(), tiny_labels()):
         for case in (*gold(task), *wrong(task), *odd(task), answer(task, task.test[0], "", finish="error")):

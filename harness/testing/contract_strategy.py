@@ -66,7 +66,8 @@ def returns_adaptation(subject: Subject) -> None:
     start, result = start_of(task), adapt(subject, task).adaptation
     require(isinstance(result, Adaptation), f"returns {type(result).__name__}, not an Adaptation.")
     changed = [part for part in ("prompt", "model", "readout") if getattr(start, part) != getattr(result, part)]
-    allowed = subject.spec.changes
+    # What happens to a finished answer is the last part of how it is read.
+    allowed = "readout" if subject.spec.changes == "answer" else subject.spec.changes
     require(
         changed == [allowed], f"says that it changes the {allowed}, and changed: {', '.join(changed) or 'nothing'}."
     )

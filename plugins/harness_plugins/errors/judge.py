@@ -94,18 +94,24 @@ def best_overlap(text: str, references: tuple[str, ...]) -> float:
 
 # ----------------------------------------------------------------------------------------------------- loops
 
+TWICE_WORDS = 5  # a unit of so many words is a loop when it is said twice in a row
+_MARKER = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[A-Za-z][.)]|[-*•])[ \t]+", re.MULTILINE)
 _CHARACTER_LOOP = re.compile(r"(\w[^\s]{0,7}?)\1{14,}")
 
 
 def find_loop(words: list[str], text: str, limits: Limits) -> str:
     """Evidence of a loop, or "": a unit of up to MAX_PERIOD words said `loop_repeats` times in a row (a single word
-    once more) and filling `loop_words` words, or one of up to eight characters said 15 times; or, in texts of 24 words
-    or more, half of all 4-grams being repetitions (the measure "rep-4" of Welleck et al., 2020)."""
+    once more, one of TWICE_WORDS or more twice) and filling `loop_words` words, or one of up to eight characters said
+    15 times; or, in texts of 24 words or more, half of all 4-grams being repetitions (the measure "rep-4" of Welleck et
+    al., 2020). Numbers and letters of list items are passed over."""
+    if _MARKER.search(text):
+        words = normalise(_MARKER.sub("", text)).split()
     counts = Counter(words)
     seen = len(counts)
-    if len(words) - seen >= limits.loop_repeats <= max(counts.values()):
+    if len(words) - seen >= limits.loop_repeats:
         for period in range(1, min(MAX_PERIOD, len(words) // 2) + 1):
-            needed = max(limits.loop_repeats + (period == 1), -(-limits.loop_words // period) if period > 1 else 0)
+            repeats = 2 if period >= TWICE_WORDS else limits.loop_repeats + (period == 1)
+            needed = max(repeats, -(-limits.loop_words // period) if period > 1 else 0)
             end = _repeats_until(words, period, (needed - 1) * period)
             if end:
                 unit = " ".join(words[end - period : end])

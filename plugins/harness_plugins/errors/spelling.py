@@ -94,7 +94,7 @@ class Spelling:
 
         language: str = Field("en", description="Dictionary of pyspellchecker: en, de, es, fr, it, nl, pt, ru, …")
         words: int = Field(1, ge=1, description="Misspelled: from this many misspelt words on.")
-        letters: int = Field(4, ge=2, description="Shorter words are not judged.")
+        letters: int = Field(5, ge=2, description="Shorter words are not judged.")
         frequency: int = Field(COMMON, ge=0, description="How common the right word must be in the dictionary.")
 
     def __init__(self, config: Config) -> None:
@@ -129,7 +129,9 @@ class Spelling:
         wanted = _missing(text, example.references, self.config.letters)
         if len(words) >= LANGUAGE_WORDS and _elsewhere(text, self.config.language):
             return
-        suspects = [w for w in unknown if _PLAIN_WORD.fullmatch(w) or (wanted and _near(w.lower(), wanted))]
+        suspects = [
+            w for w in unknown if _PLAIN_WORD.fullmatch(w) or (wanted and not w.isupper() and _near(w.lower(), wanted))
+        ]
         if not suspects:
             return
         allowed = set(_WORD.findall(f"{prediction.prompt}\n{context.input}".lower()))

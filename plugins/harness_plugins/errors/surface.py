@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import islice
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +19,8 @@ _NATURAL_END = re.compile(r"[.!?…。！？।؟\"'”’»)\]}`*]\s*\Z")
 _LIST_NUMBER = re.compile(r"(?:\A|\s)\(?\d{1,3}[.)]\s*\Z")
 _REFUSAL = re.compile(
     r"\b(?:i(?:'m| am) (?:sorry|afraid)[,.;]? (?:but|that i|i|we|as|there)\b"
+    r"|i(?:'m| am) sorry for (?:any|the|your) (?:confusion|misunderstanding|mistake|inconvenience|error)s?\b"
+    r"|i(?:'m| am) not capable of\b"
     r"|i (?:can(?:no|')t|can not|could(?:n't| not)|won't|will not|am (?:unable|not able)|'m (?:unable|not able))"
     r"(?: to)? (?:answer|assist|help|provide|give|tell|say|find|access|determine|fulfill|comply|do that|browse|discuss)"
     r"|i'm (?:unable|not able) to|i am (?:unable|not able) to"
@@ -27,6 +31,14 @@ _REFUSAL = re.compile(
 )
 _PARTS = re.compile(r"\s*(?:[,;/\n]|\band\b|\bund\b|\bet\b|&)\s*")
 MAX_PART_WORDS = 5
+COPIED_RUN = 4
+MOST_COPIED = 4000
+LONG_WORDS = 20
+_CHAT_MARK = re.compile(r"<\|[^|<>]{1,40}\|>|</?s>|\[/?INST\]")
+CALCULATION = 3  # an answer with more numbers than this is a calculation: what it comes to is its last number
+_RESULT = re.compile(
+    r"(?:####|\b(?:answer|result|total)\b[^.\n]{0,40}?(?:is|:|=))\s*[$€£]?\s*(?=[-−.\d])", re.IGNORECASE
+)
 _PARENTHESES = re.compile(r"\([^()]*\)")
 
 
@@ -35,14 +47,14 @@ class Surface:
     answer may get several categories; at least one always. Definitions, in the order of `harness.taxonomy.ORDER`:
     *harness_error*, *no_reference*, *overflow*: nothing to judge. *correct*: see `harness.taxonomy`. *empty*: no
     letter, digit or symbol. *repetitive*: a loop of words or characters that no reference has. *copied_prompt*: not
-    right, and `copied_words` or more words in a row, at least half of the answer, stand in the prompt. *refusal*: not
-    right, and a phrase of declining in the first 200 characters. *truncated*: ended by the token limit, without a
-    sentence's end. *off_label*: a label task's answer that is no label and names none or several. *missing_part*: of a
-    reference with several parts, some are there. *numeric*: the reference is one number, the answer's first number
-    differs. *partially_correct*: token F1 of `partial_f1` or more. *wrong_answer*: the right answer is not in the text,
-    not even in part. *verbose*: more than `verbose_ratio` times the longest reference and `verbose_words` words more.
-    *format*: the right answer is in the text, but in a sentence where a short answer or a label was wanted, or not as
-    JSON where the reference is."""
+    right, and `copied_share` of its words, the last one included, stand in the prompt in runs of four and more.
+    *refusal*: not right, and a phrase of declining in the first 200 characters. *truncated*: ended by the token limit,
+    without a sentence's end. *off_label*: a label task's answer that is no label and names none or several.
+    *missing_part*: of a reference with several parts, some are there. *numeric*: the reference is one number, and the
+    answer's first number, or the last one of a calculation, differs. *partially_correct*: token F1 of `partial_f1` or
+    more. *wrong_answer*: the right answer is not in the text, not even in part. *verbose*: more than `verbose_ratio`
+    times the longest reference and `verbose_words` words more. *format*: the right answer is in the text, but in a
+    sentence where a short answer or a label was wanted, or not as JSON where the reference is."""
 
     class Config(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,7 +63,8 @@ class Surface:
         verbose_words: int = Field(10, ge=0, description="... and this many words more than it has.")
         loop_repeats: int = Field(3, ge=2, description="Repetitive: this often in a row (a single word once more),")
         loop_words: int = Field(6, ge=2, description="... and filling this many words (units of two words or more).")
-        copied_words: int = Field(8, ge=3, description="Copied: this many words in a row from the prompt.")
+        copied_words: int = Field(7, ge=4, description="Copied: answers from this many words on, of which")
+        copied_share: float = Field(0.7, gt=0, le=1, description="... this share stands in the prompt in runs of four.")
         partial_f1: float = Field(0.5, gt=0, le=1, description="Partially correct: token F1 with the best reference.")
         short_words: int = Field(5, ge=1, description="A reference of up to this many words is a short answer.")
 
@@ -95,7 +108,7 @@ class Surface:
         elif context.labels:
             yield from _wrong_label(prediction.parsed, example, judged)
         else:
-            yield from self._wrong(prediction.parsed, example.references)
+            yield from self._wrong(prediction, example.references)
         if judged.verbose:
             yield ErrorLabel("verbose", judged.verbose)
 
@@ -108,12 +121,12 @@ class Surface:
             return f"a short answer inside {judged.words} words"
         return ""
 
-    def _wrong(self, text: str, references: tuple[str, ...]) -> Iterator[ErrorLabel]:
-        partial = False
+    def _wrong(self, prediction: Prediction, references: tuple[str, ...]) -> Iterator[ErrorLabel]:
+        text, partial = prediction.parsed, False
         if parts := _missing_parts(text, references[0]):
             partial = True
             yield ErrorLabel("missing_part", parts)
-        if differs := _other_number(text, references):
+        if differs := _other_number(text, references, cut=prediction.finish == "length"):
             yield ErrorLabel("numeric", differs)
         overlap = best_overlap(text, references)
         if overlap >= self.config.partial_f1:
@@ -123,17 +136,24 @@ class Surface:
             yield ErrorLabel("wrong_answer", f"{text.strip()[:60]!r} for {references[0][:60]!r}")
 
     def _copied(self, prediction: Prediction) -> str:
-        """The longest copied run, in whole steps of one word, if it is long and fills half of the answer."""
-        words, length = prediction.parsed.lower().split(), self.config.copied_words
-        if len(words) < length or not prediction.prompt:
+        """Runs of four words and more that the prompt has as well, when they make up enough of the answer. An answer
+        that restates the question and then says something of its own is none: its last word must be copied, too."""
+        words = normalise(prediction.parsed[:MOST_COPIED]).split()
+        if len(words) < self.config.copied_words or not prediction.prompt:
             return ""
-        prompt = f" {' '.join(prediction.prompt.lower().split())} "
-        longest = run = 0
-        for start in range(len(words) - length + 1):
-            found = f" {' '.join(words[start : start + length])} " in prompt
-            run = (run + 1 if run else length) if found else 0
-            longest = max(longest, run)
-        return f"{longest} of {len(words)} words in a row" if longest * 2 >= len(words) and longest else ""
+        prompt = f" {_normal_prompt(prediction.prompt)} "
+        copied = [False] * len(words)
+        for start in range(len(words) - COPIED_RUN + 1):
+            if f" {' '.join(words[start : start + COPIED_RUN])} " in prompt:
+                copied[start : start + COPIED_RUN] = [True] * COPIED_RUN
+        if sum(copied) < self.config.copied_share * len(words) or not (copied[-1] or prediction.finish == "length"):
+            return ""
+        return f"{sum(copied)} of {len(words)} words in runs of {COPIED_RUN} or more"
+
+
+@lru_cache(64)  # the arms of a run share few prompts, but all classifiers of one answer share one
+def _normal_prompt(prompt: str) -> str:
+    return normalise(_CHAT_MARK.sub(" ", prompt))
 
 
 def _is_empty(text: str) -> bool:
@@ -179,15 +199,28 @@ def _missing_parts(text: str, reference: str) -> str:
     )
 
 
-def _other_number(text: str, references: tuple[str, ...]) -> str:
-    """Evidence that the reference is one number with a unit of up to three words, and the answer's first is another."""
+def _other_number(text: str, references: tuple[str, ...], *, cut: bool = False) -> str:
+    """Evidence that the reference is one number with a unit of up to three words, and the answer's number is another:
+    its first one, or what a calculation comes to. A long answer that was cut off has not come to its number yet."""
     gold = []
     for reference in references:
         bare = _PARENTHESES.sub(" ", reference)[:200].strip().lstrip("~≈$€£¥+ ")
         found = list(numbers(bare))
         if len(found) == 1 and bare[:1] in "-−.0123456789" and len(bare.split()) <= 4:
             gold.append(found[0])
-    said = next(numbers(text), None) if gold else None
+    said = _said_number(text, cut) if gold else None
     if said is None or any(close(said, number) for number in gold):
         return ""
     return f"{said:g} for {gold[0]:g}"
+
+
+def _said_number(text: str, cut: bool) -> float | None:
+    """The number that an answer gives."""
+    if result := _RESULT.search(text):
+        return next(numbers(text[result.end() :]), None)
+    found = list(islice(numbers(text), 1000))
+    if cut and (len(found) > CALCULATION or len(text.split()) > LONG_WORDS):
+        return None
+    if len(found) > CALCULATION:
+        return found[-1]
+    return found[0] if found else None
