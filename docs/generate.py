@@ -69,6 +69,8 @@ def experiment_file() -> str:
     ]
     for name, model in TABLES.items():
         lines += [f"## `[{name}]`", "", *settings_table(model), ""]
+        if name in ("budget", "learning_curve"):
+            lines += ["See [tuning and learning curves](tuning.md).", ""]
         if name == "task":
             lines += [
                 "Other keys go to the loader: see [plugins](plugins/reference.md).",

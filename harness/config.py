@@ -16,6 +16,7 @@ from harness.exceptions import ConfigError, PluginError, Problem
 from harness.local_code import LocalCode
 from harness.plugins import Registry, nearest
 from harness.readout import read_readout
+from harness.sweep import Sweep, check_budget, read_sweep
 from harness.tables import (
     DEFAULT_METRICS,
     LIMITS,
@@ -23,8 +24,10 @@ from harness.tables import (
     TABLES,
     ArmTable,
     BenchmarksTable,
+    BudgetTable,
     ExperimentTable,
     GenerationTable,
+    LearningCurveTable,
     ModelTable,
     RunTable,
     TaskTable,
@@ -44,8 +47,11 @@ class Use:
 
 @dataclass(frozen=True)
 class Arm:
+    """`sweep`: values to try by "id.setting" (see `harness.sweep`); empty where there is nothing to tune."""
+
     name: str
     chain: tuple[Use, ...]
+    sweep: Sweep = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,8 @@ class Experiment:
     primary_metric: str
     generation: GenerationTable
     arms: tuple[Arm, ...]
+    budget: BudgetTable
+    learning_curve: LearningCurveTable | None
     benchmark: Use | None
     prices: Prices
     decision: Decision
@@ -88,6 +96,8 @@ class Experiment:
             "slices": {"by": list(self.slices)},
             "generation": self.generation.model_dump(),
             "arms": [asdict(arm) for arm in self.arms],
+            "budget": self.budget.model_dump(),
+            "learning_curve": self.learning_curve.model_dump() if self.learning_curve is not None else None,
             "benchmarks": asdict(self.benchmark) if self.benchmark is not None else None,
             "cost": asdict(self.prices),
             "decision": asdict(self.decision),
@@ -171,7 +181,7 @@ class _Reader:
         tables = {
             name: self.validate(model, self.data.get(name, {}), (name,))
             for name, model in TABLES.items()
-            if name in self.data or name not in ("experiment", "task", "benchmarks")
+            if name in self.data or name not in ("experiment", "task", "benchmarks", "learning_curve")
         }
         for name in ("experiment", "task"):
             if name not in self.data:
@@ -186,6 +196,7 @@ class _Reader:
                 self.problem(path, "is measured on benchmarks.", 'Add  [benchmarks]  tasks = ["arc_easy"]')
         benchmark = self.benchmark(tables.get("benchmarks"))
         arms = self.arms(tables["task"])
+        self.tuning(tables["budget"], tables.get("learning_curve"), arms)
         loader, (readout, options), metrics, primary = self.task(tables["task"])
         errors = tuple(Use(*found) for found in read_errors(self))
         baseline = self.baseline(tables["experiment"], arms)
@@ -208,6 +219,8 @@ class _Reader:
             primary_metric=primary,
             generation=tables["generation"],
             arms=arms,
+            budget=tables["budget"],
+            learning_curve=tables.get("learning_curve"),
             benchmark=benchmark,
             prices=Prices(**tables["cost"].model_dump()),
             decision=Decision(**tables["decision"].model_dump()),
@@ -320,11 +333,23 @@ class _Reader:
                         (*path, key), "is neither a key of an arm nor one of its strategies.", nearest(key, known)
                     )
             self.unique([use.id for use in chain], (*path, "strategies"), "strategy")
+            sweep: Sweep = {}
             if len(chain) == len(uses):
                 self.check_chain(chain, (*path, "strategies"))
-            arms.append(Arm(table.name, chain))
+                sweep = read_sweep(table.sweep, chain, (*path, "sweep"), self)
+            arms.append(Arm(table.name, chain, sweep))
         self.unique([arm.name for arm in arms], ("arm",), "arm")
         return tuple(arms)
+
+    def tuning(self, budget: BudgetTable | None, curve: LearningCurveTable | None, arms: tuple[Arm, ...]) -> None:
+        written = [data.get("name") if isinstance(data, dict) else None for data in self.data.get("arm", [])]
+        if budget is not None:
+            places = {("arm", written.index(arm.name), "sweep"): (arm.name, arm.sweep) for arm in arms}
+            check_budget(budget, places, self)
+        names = [name for name in written if isinstance(name, str)]
+        for name in (curve.arms or ()) if curve is not None else ():
+            if name not in names:
+                self.problem(("learning_curve", "arms"), f"no arm '{name}'.", nearest(name, names))
 
     def check_chain(self, chain: tuple[Use, ...], path: KeyPath) -> None:
         """Combinations that cannot work, in a sentence each."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -95,6 +96,13 @@ class Renderer:
         self.instruction = fill(instruction, {"labels": ", ".join(labels)})
         self.train, self.exclusions = tuple(train), exclusions
         self._strategies: dict[str, Any] = {}
+
+    def with_train(self, train: Sequence[Example]) -> Renderer:
+        """The same renderer over other training examples; documents stay indexed."""
+        other = copy(self)
+        other.train = tuple(train)
+        vars(other).pop("example_index", None)  # built from the examples
+        return other
 
     def input(self, query: Query) -> str:
         return fill(self.input_template, query.fields)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -65,6 +65,23 @@ class ArmTable(BaseModel):
 
     name: str = Field(min_length=1, description="Name of the arm.")
     strategies: list[str | dict[str, Any]] = Field(min_length=1, description="The chain, applied left to right.")
+    sweep: dict[str, Any] = Field(default_factory=dict, description='Values to try, by "strategy.setting".')
+
+
+class BudgetTable(Table):
+    candidates_per_arm: int = Field(8, ge=1, description="Candidates that the sweep of any arm may try.")
+    search: Literal["grid", "random", "optuna"] = Field(
+        "grid", description="grid: all of them; random: drawn without repetition; optuna: guided by what was found."
+    )
+    seed: int = Field(0, description="Seed of a random or guided search.")
+
+
+class LearningCurveTable(Table):
+    sizes: list[Annotated[int, Field(ge=1)]] = Field(
+        min_length=1, description="Numbers of training examples; each set contains the smaller ones."
+    )
+    arms: list[str] | None = Field(None, description="Arms; default: every arm with a strategy that trains.")
+    seed: int = Field(0, description="Seed of the order in which examples are added.")
 
 
 class BenchmarksTable(BaseModel):
@@ -114,6 +131,8 @@ TABLES: dict[str, type[BaseModel]] = {
     "model": ModelTable,
     "task": TaskTable,
     "generation": GenerationTable,
+    "budget": BudgetTable,
+    "learning_curve": LearningCurveTable,
     "benchmarks": BenchmarksTable,
     "slices": SlicesTable,
     "cost": CostTable,

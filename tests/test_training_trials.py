@@ -79,7 +79,7 @@ def experiment(folder: Path, arms: dict[str, tuple[str, str, bool]], head: str =
 
 
 def run(toml: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Callable[..., list[tuple[Any, ...]]]]:
-    monkeypatch.setattr("harness.runner.coordinator.WorkerProcess", InProcessWorker)
+    monkeypatch.setattr("harness.runner.workers.WorkerProcess", InProcessWorker)
     lines: list[str] = []
     outcome = run_experiment(prepare(toml), results / "harness.db", PlainDisplay(lines.append))
 

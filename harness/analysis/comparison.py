@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,15 +12,16 @@ from harness.analysis.advice import advise
 from harness.analysis.arrays import cluster_codes
 from harness.analysis.benchmarks import Benchmarks, benchmark_warnings
 from harness.analysis.choice import break_evens
-from harness.analysis.economics import arm_cost
+from harness.analysis.curve import learning_curves
+from harness.analysis.economics import arm_cost, search_ledger
 from harness.analysis.intervals import SEEDS_TO_CROSS, wilson
 from harness.analysis.limits import Measured, check_limits
 from harness.analysis.measure import Measure
 from harness.analysis.multiplicity import holm
 from harness.analysis.paired import as_change
 from harness.analysis.power import observed_difference
-from harness.analysis.result import ArmCost, ArmResult, Comparison, Interval, PairedChange
-from harness.analysis.rows import MetricInfo, RunRows, TrialRows
+from harness.analysis.result import ArmCost, ArmResult, Comparison, Interval, LearningCurve, PairedChange, Search
+from harness.analysis.rows import CurveRows, MetricInfo, RunRows, TrialRows
 from harness.analysis.standing import Standing, build_standing
 from harness.analysis.verdict import LEAST_COVERAGE, Case, decide, exclusions
 
@@ -61,7 +63,20 @@ class Run:
         score = self.main.score(arm)
         bounded = self.primary.higher_is_better and self.primary.low == 0 and self.primary.high == 1
         wrong = 1 - score if score is not None and bounded else None
-        return arm_cost(self.done[arm], self.rows.prices, self.rows.decision, wrong)
+        # Every trial carries the whole search: one-off costs are the mean over trials, and it was made once for all.
+        extra = search_ledger(self.rows.search.get(arm, ()))
+        trials = [replace(trial, ledger=[*trial.ledger, *extra]) for trial in self.done[arm]]
+        return arm_cost(trials, self.rows.prices, self.rows.decision, wrong)
+
+    def curves(self) -> tuple[LearningCurve, ...]:
+        """Learning curves, each with the arm's own first trial as the point of all training examples."""
+        whole = {}
+        if self.rows.train is not None:
+            seeds = {row.trial.arm: row.trial.seed for row in self.rows.curve}
+            for arm, trials in self.done.items():
+                if arm in seeds and trials[0].seed == seeds[arm]:
+                    whole[arm] = CurveRows(self.rows.train, trials[0])
+        return learning_curves(self.rows.curve, whole, self.primary, self.items, self.codes)
 
 
 def compare(rows: RunRows) -> Comparison:
@@ -102,6 +117,7 @@ def compare(rows: RunRows) -> Comparison:
         limits=limits,
         advice=advise(arms, rows),
         benchmarks=compared,
+        curves=run.curves(),
     )
 
 
@@ -160,7 +176,9 @@ def _arm(run: Run, arm: str, change: PairedChange | None) -> ArmResult:
     error = failed[0].error or "failed without a message" if failed else None
     if not trials:
         status = "failed" if failed else "pending"
-        return ArmResult(arm, status, 0, seeds, None, {}, None, {}, ArmCost(), {"p50": None, "p95": None}, error=error)
+        latency = {"p50": None, "p95": None}
+        search = _search(run, arm)
+        return ArmResult(arm, status, 0, seeds, None, {}, None, {}, ArmCost(), latency, error=error, search=search)
     scores = run.main.seed_scores(arm)
     latencies = [value for trial in trials for value in trial.latencies_s]
     return ArmResult(
@@ -179,6 +197,26 @@ def _arm(run: Run, arm: str, change: PairedChange | None) -> ArmResult:
         seed_spread=(min(scores), max(scores)) if len(scores) > 1 else None,
         error=error,
         notes=tuple(_notes(run, arm, change)),
+        search=_search(run, arm),
+    )
+
+
+def _search(run: Run, arm: str) -> Search | None:
+    """What the arm's sweep found; None for an arm without one."""
+    candidates = run.rows.search.get(arm, ())
+    if not candidates:
+        return None
+    values = [candidate.value for candidate in candidates if candidate.value is not None]
+    chosen = next((candidate for candidate in candidates if candidate.chosen), None)
+    return Search(
+        candidates=len(candidates),
+        failed=sum(candidate.error is not None for candidate in candidates),
+        settings=dict(chosen.settings) if chosen is not None else {},
+        metric=candidates[0].metric,
+        n=max(candidate.n for candidate in candidates),
+        chosen=chosen.value if chosen is not None else None,
+        low=min(values, default=None),
+        high=max(values, default=None),
     )
 
 

@@ -5,8 +5,10 @@ What is counted.
   scheme that the user does not use at all (no token price; no hourly price) is no part of the cost. Within a scheme
   in use a missing price or quantity is unknown, never free: the total is then a lower bound and named as such.
 - *One-off*: prepare + train + search, the mean over the arm's trials: what a deployment pays once, not what the
-  comparison paid for several seeds. Training is billed per token seen (every epoch; the ledger's `seen_tokens`), as
-  fine-tuning services do, or per `trained_tokens` where that is all the ledger has. Evaluation is not charged.
+  comparison paid for several seeds. The search is a sweep's other candidates and all answers to validation examples;
+  it is made once, whatever the number of seeds. Training is billed per token seen (every epoch; the ledger's
+  `seen_tokens`), as fine-tuning services do, or per `trained_tokens` where that is all the ledger has. Evaluation is
+  not charged.
 - *Month*: requests plus hosting. *Horizon*: one-off x (1 + refreshes) + months; a refresh repeats the one-off work.
 Zero tokens at an unknown price cost nothing. Negative prices are treated as unknown.
 """
@@ -15,15 +17,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from harness.analysis.intervals import t_quantile
 from harness.analysis.result import ArmCost
-from harness.analysis.rows import Decision, Prices, TrialRows
+from harness.analysis.rows import CandidateRows, Decision, Prices, TrialRows
+from harness.types import LedgerEntry
 
+SEARCH = "search_"  # what a sweep's quantities begin with
+SEARCHED = {"wall_s", "tokens_in", "tokens_out", "seen_tokens", "trained_tokens"}
 HIGHEST = {"peak_memory_bytes", "trainable_parameters"}  # the largest row counts; everything else adds up
 
 
@@ -85,7 +90,8 @@ class Books:
         return Amount(sum(known) / len(known), complete) if known else UNKNOWN
 
     def _one(self, trial: TrialRows, phase: str, quantities: Sequence[str]) -> Amount:
-        rows = [entry for entry in trial.ledger if entry.phase == phase]
+        of_search = quantities[0].startswith(SEARCH)
+        rows = [e for e in trial.ledger if e.phase == phase and e.quantity.startswith(SEARCH) == of_search]
         if not rows:
             return NOTHING
         for quantity in quantities:
@@ -193,8 +199,9 @@ def _phase(books: Books, phase: str, prices: Prices, prefix: str = "") -> Amount
         parts.append(charge(wall.times(1 / 3600), prices.usd_per_hour))
     if not parts:
         # No price bears on this phase: it costs nothing if it used nothing, else its cost is unknown.
-        used = any(entry.phase == phase and entry.value for trial in books.trials for entry in trial.ledger)
-        return UNKNOWN if used or not books.trials or prefix != "" else NOTHING
+        rows = [entry for trial in books.trials for entry in trial.ledger if entry.phase == phase and entry.value]
+        used = any(entry.quantity.startswith(SEARCH) == bool(prefix) for entry in rows)
+        return UNKNOWN if used or not books.trials else NOTHING
     return total(*parts)
 
 
@@ -202,8 +209,21 @@ def _search(books: Books, prices: Prices) -> Amount:
     """Candidates of a sweep: rows of prepare or train whose quantity starts with "search_"."""
     if not books.trials:
         return UNKNOWN
-    phases = sorted({e.phase for t in books.trials for e in t.ledger if e.quantity.startswith("search_")})
-    return total(*(_phase(books, phase, prices, "search_") for phase in phases)) if phases else NOTHING
+    phases = sorted({e.phase for t in books.trials for e in t.ledger if e.quantity.startswith(SEARCH)})
+    return total(*(_phase(books, phase, prices, SEARCH) for phase in phases)) if phases else NOTHING
+
+
+def search_ledger(candidates: Sequence[CandidateRows]) -> list[LedgerEntry]:
+    """What a search cost beyond the chosen candidate's own adaptation, which its trial books: adapting the others, and
+    answering the validation examples with all."""
+    rows = []
+    for candidate in candidates:
+        for entry in candidate.costs:
+            answering = entry.phase == "predict"
+            if entry.quantity in SEARCHED and (answering or not candidate.chosen):
+                phase = "prepare" if answering else entry.phase
+                rows.append(replace(entry, phase=phase, quantity=SEARCH + entry.quantity))
+    return rows
 
 
 def arm_cost(

@@ -96,6 +96,21 @@ class LimitCheck:
 
 
 @dataclass(frozen=True)
+class Search:
+    """An arm's sweep: candidates that were tried and that failed, the chosen settings, and the scores of `metric` on
+    `n` validation examples over the candidates that have one. The best of several is an optimistic figure."""
+
+    candidates: int
+    failed: int
+    settings: Mapping[str, Any]
+    metric: str
+    n: int
+    chosen: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
 class ArmResult:
     """One row of the comparison. `errors` counts primary categories over items (first seed's trial when several)."""
 
@@ -114,6 +129,7 @@ class ArmResult:
     seed_spread: tuple[float, float] | None = None  # lowest and highest primary score over seeds
     error: str | None = None
     notes: tuple[str, ...] = ()
+    search: Search | None = None  # None: one candidate, as written
 
 
 @dataclass(frozen=True)
@@ -150,6 +166,39 @@ class BenchmarkComparison:
 
 
 @dataclass(frozen=True)
+class CurvePoint:
+    """The score of one trial on `size` training examples; unknown where it failed."""
+
+    size: int
+    score: Interval
+
+
+@dataclass(frozen=True)
+class CurveFit:
+    """`power`: score = a - b * size**-c.  `log`: score = a + b * ln(size), and c is 0."""
+
+    form: str
+    a: float
+    b: float
+    c: float
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """Score against the number of training examples. `doubled` is the fit's estimate at `doubled_size`, twice the
+    largest size; `gain` is how much higher that is than the fit at the largest size. `note` says why there is none."""
+
+    arm: str
+    metric: str
+    points: tuple[CurvePoint, ...]
+    fit: CurveFit | None = None
+    doubled_size: int | None = None
+    doubled: Interval | None = None
+    gain: Interval | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Comparison:
     run: Mapping[str, Any]
     primary_metric: str
@@ -162,6 +211,7 @@ class Comparison:
     limits: tuple[LimitCheck, ...] = ()
     advice: tuple[str, ...] = ()  # what the data suggest doing next
     benchmarks: tuple[BenchmarkComparison, ...] = ()
+    curves: tuple[LearningCurve, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

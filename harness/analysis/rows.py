@@ -89,6 +89,27 @@ class TrialRows:
 
 
 @dataclass(frozen=True)
+class CandidateRows:
+    """One candidate of an arm's sweep: `value` of `metric` over `n` validation examples, None where it failed."""
+
+    settings: Mapping[str, Any]
+    metric: str
+    value: float | None
+    n: int
+    chosen: bool
+    costs: Sequence[LedgerEntry] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class CurveRows:
+    """One point of an arm's learning curve: the trial on `size` training examples."""
+
+    size: int
+    trial: TrialRows
+
+
+@dataclass(frozen=True)
 class RunRows:
     """One run. `items` maps each test item, in order, to its group (None: no groups). Arms in the file's order."""
 
@@ -104,3 +125,6 @@ class RunRows:
     grouped: bool = False
     # arm -> limit -> (value, low, high) for limits measured elsewhere, such as "forgetting" on benchmarks
     measured: Mapping[str, Mapping[str, tuple[float | None, float | None, float | None]]] = field(default_factory=dict)
+    search: Mapping[str, Sequence[CandidateRows]] = field(default_factory=dict)  # by arm, as they were tried
+    curve: Sequence[CurveRows] = ()
+    train: int | None = None  # training examples of the task

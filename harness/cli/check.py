@@ -23,6 +23,7 @@ def command(file: Path, limit: int | None, no_local_code: bool) -> None:
     from harness.runner.eval_checks import check_evals, stop_if_blind, warnings_of
     from harness.runner.evaluate import Evaluator
     from harness.runner.prepare import prepare
+    from harness.runner.tuning import curve_arms, planned_candidates
 
     code = local_code(file, no_local_code)
     found = prepare(file, limit=limit, code=code)
@@ -35,10 +36,18 @@ def command(file: Path, limit: int | None, no_local_code: bool) -> None:
     click.echo(f"  task    {experiment.loader.use}: {splits}{labels}{corpus}")
     click.echo(f"  metrics {', '.join(use.id for use in experiment.metrics)}; decides: {experiment.primary_metric}")
     click.echo(f"  arms    {len(experiment.arms)} arms, {len(plan.trials)} trials")
+    candidates = planned_candidates(experiment)
     for arm in experiment.arms:
         seeds = [trial.seed for trial in plan.trials if trial.arm == arm.name]
         mark = " (baseline)" if arm.name == experiment.baseline else ""
-        click.echo(f"    {arm.name}{mark}: {' → '.join(use.id for use in arm.chain)}, seeds {seeds}")
+        count = candidates[arm.name]
+        tried = f", {count} candidates" if count > 1 else ""
+        click.echo(f"    {arm.name}{mark}: {' → '.join(use.id for use in arm.chain)}, seeds {seeds}{tried}")
+    if any(count > 1 for count in candidates.values()):
+        click.echo(f"  budget  {experiment.budget.search} search; arms without a sweep run one candidate, as written")
+    if (curve := experiment.learning_curve) is not None:
+        arms = ", ".join(arm.name for arm in curve_arms(experiment, found.registry))
+        click.echo(f"  curve   {arms}: {', '.join(map(str, sorted(set(curve.sizes))))} training examples")
     if experiment.benchmark is not None:
         tasks = Benchmarks(experiment, found.registry).keys
         click.echo(f"  benchmarks {experiment.benchmark.use}: {', '.join(list(tasks)[:8])}" + _more(len(tasks) - 8))

@@ -35,7 +35,7 @@ def command(file: Path, results: Path, limit: int | None, no_local_code: bool, a
     )
     task, plan = prepared.task, prepared.plan
     click.echo(
-        f"{prepared.experiment.name}: {len(plan.trials)} trials, {len(task.test)} test items, "
+        f"{prepared.experiment.name}: {prepared.size} trials, {len(task.test)} test items, "
         f"{prepared.source.label}, {plan.dtype} on {plan.device}",
         err=True,
     )
@@ -49,6 +49,6 @@ def command(file: Path, results: Path, limit: int | None, no_local_code: bool, a
     sys.stdout.flush()
     if outcome.failed:
         raise TrialError(
-            f"{outcome.failed} of {len(plan.trials)} trials failed; the others are stored.",
+            f"{outcome.failed} of {prepared.size} trials failed; the others are stored.",
             hint="The same command tries them again.",
         )

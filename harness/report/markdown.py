@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from harness.analysis.result import Comparison
-from harness.report import columns, summary, trivial
+from harness.report import columns, summary, trivial, tuning
 from harness.report.columns import Column
 from harness.report.text import one_line
 
@@ -36,6 +36,10 @@ def to_markdown(comparison: Comparison) -> str:
         _table("Cost and speed", names, costs),
         "  \n".join(escape(note) for note in columns.cost_notes(comparison)),
         _table("Limits", names, columns.limits(comparison)),
+        _table("Tuning", names, tuning.tuning(comparison)),
+        "  \n".join(escape(note) for note in tuning.tuning_legend(comparison)),
+        _table("Learning curve", *tuning.curves(comparison)),
+        _list("With more training data", tuning.curve_sentences(comparison)),
         _list("How this was decided", steps),
         _list("What would change it", comparison.verdict.would_flip),
         _list("Break-even", summary.break_evens(comparison)),

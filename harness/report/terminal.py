@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.analysis.result import Comparison
-from harness.report import columns, summary, trivial
+from harness.report import columns, summary, trivial, tuning
 from harness.report.columns import Column
 from harness.report.text import one_line
 
@@ -72,6 +72,9 @@ def _tables(comparison: Comparison, console: Console) -> None:
     for note in columns.cost_notes(comparison):
         _print_dim(note, console)
     _flow("Limits", name, columns.limits(comparison), console)
+    _flow("Tuning", name, tuning.tuning(comparison), console)
+    _print_parts(tuning.tuning_legend(comparison), console)
+    _flow("Learning curve", *tuning.curves(comparison), console)
 
 
 def _flow(heading: str, name: Column, wanted: Sequence[Column], console: Console) -> None:
@@ -132,6 +135,7 @@ def _print_table(heading: str, table: Sequence[Column], console: Console) -> Non
 def _lists(comparison: Comparison, console: Console) -> None:
     _, steps = summary.reasons(comparison)
     _bullets("How this was decided", steps, console)
+    _bullets("With more training data", tuning.curve_sentences(comparison), console)
     _bullets("What would change it", comparison.verdict.would_flip, console)
     _bullets("Break-even", summary.break_evens(comparison), console)
     _bullets("What the data suggest", comparison.advice, console)

@@ -5,19 +5,16 @@ The coordinator imports no torch and is the only writer of the database.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.adaptation import digest_of
 from harness.analysis.result import Comparison
-from harness.exceptions import HarnessError, PluginError, TrialError
+from harness.exceptions import PluginError, TrialError
 from harness.runner.analyse import analyse
 from harness.runner.benchmarks import Benchmarks, result_of
 from harness.runner.display import Display
@@ -27,13 +24,15 @@ from harness.runner.keys import ENGINE_VERSION, model_key
 from harness.runner.observers import Observers
 from harness.runner.plan import PlannedTrial
 from harness.runner.prepare import Prepared
-from harness.runner.process import WorkerProcess
 from harness.runner.provenance import machine_facts, package_versions
+from harness.runner.search import Searched, Searcher, prediction_of
+from harness.runner.tuning import curve_trials
+from harness.runner.workers import Workers
+from harness.store.candidates import link_candidates, link_curve_trial
 from harness.store.database import Store, open_store
 from harness.store.records import Artifact, NewRun, NewTrial
 from harness.store.rescoring import has_vocabulary, save_vocabulary
-from harness.tasks.task import write_worker_task
-from harness.types import LedgerEntry, Passage, Prediction
+from harness.types import LedgerEntry, Prediction
 
 
 @dataclass(frozen=True)
@@ -68,49 +67,63 @@ class _Run:
             stop_if_blind(self.checks, prepared.experiment.name)
         self.task_fingerprint = digest_of(dict(prepared.task.fingerprints))
         self.versions = {**self.evaluator.versions, **self.benchmarks.versions}
-        self.worker: WorkerProcess | None = None
+        self.workers = Workers(prepared, self.artifacts, self.benchmarks.online, display.note)
         self.observers = Observers(prepared.experiment, prepared.registry, display.note)
         self.run_id = ""
+        self.searches: dict[str, Searched] = {}
+        self.number, self.total = 0, prepared.size
 
     # ------------------------------------------------------------------------------------------------- whole
 
     def execute(self) -> Outcome:
-        trials = self.prepared.plan.trials
-        self.run_id = self._begin()
-        ids = [self._trial_id(trial) for trial in trials]
-        for text in self.evaluator.unusable:
-            self.display.note(f"note: {text}")
-        self.observers.run_id = self.run_id
-        self.observers.tell("run_started", {"name": self.prepared.experiment.name, "trials": len(trials)})
-        repeated = failed = 0
-        scratch = Path(tempfile.mkdtemp(prefix="harness-"))
         try:
-            with self.display:
-                for number, (trial, trial_id) in enumerate(zip(trials, ids, strict=True), 1):
-                    self.display.begin(trial.arm, trial.seed, number, len(trials))
-                    self.observers.begin_trial(trial.arm, trial.seed, trial_id)
-                    self.observers.tell("trial_started", {"chain": [use.use for use in trial.chain]})
-                    if stored := self.store.trial(trial_id).status == "done":
-                        repeated += 1
-                    if not self._run_trial(trial, trial_id, scratch, stored=stored):
-                        failed += 1
-        except KeyboardInterrupt:
-            self._close_worker(force=True)
-            self.store.finish_run(self.run_id, "interrupted")
+            with self.workers, self.display:
+                self._tune()
+                failed, repeated = self._run_trials()
+        except BaseException as error:
+            if self.run_id:  # while candidates are searched for there is no run yet
+                self.store.finish_run(self.run_id, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
-        except BaseException:
-            self._close_worker(force=True)
-            self.store.finish_run(self.run_id, "failed")
-            raise
-        finally:
-            self._close_worker()
-            shutil.rmtree(scratch, ignore_errors=True)
         if not has_vocabulary(self.store, self.task_fingerprint):
             save_vocabulary(self.store, self.task_fingerprint, self.evaluator.vocabulary.words)
         comparison = analyse(self.store, self.run_id, self.prepared.registry)
         self.store.finish_run(self.run_id, "failed" if failed else "done", comparison.to_json())
         self.observers.tell("run_finished", {"status": "failed" if failed else "done", "failed": failed})
         return Outcome(self.run_id, comparison, failed, repeated)
+
+    def _tune(self) -> None:
+        """Searches the sweeps; from then on the experiment is the one with the chosen settings."""
+        searcher = Searcher(self.prepared, self.store, self.display, self.workers, self._next)
+        self.prepared, self.searches = searcher.settle()
+
+    def _run_trials(self) -> tuple[int, int]:
+        """(trials that failed, trials that were stored): the arms with all their seeds, then the learning curves."""
+        prepared = self.prepared
+        self.run_id = self._begin()
+        work = [(trial, self._trial_id(trial)) for trial in prepared.plan.trials]
+        for name, found in self.searches.items():
+            link_candidates(self.store, self.run_id, name, found.links, found.chosen)
+        for size, trial in curve_trials(prepared.experiment, prepared.task, prepared.source, prepared.registry):
+            work.append((trial, self._begin_trial(trial)))
+            link_curve_trial(self.store, self.run_id, trial.arm, size, work[-1][1])
+        for text in self.evaluator.unusable:
+            self.display.note(f"note: {text}")
+        self.observers.run_id = self.run_id
+        self.observers.tell("run_started", {"name": prepared.experiment.name, "trials": len(work)})
+        repeated = failed = 0
+        for trial, trial_id in work:
+            self._next(trial.arm if trial.train is None else f"{trial.arm} on {len(trial.train)} examples", trial.seed)
+            self.observers.begin_trial(trial.arm, trial.seed, trial_id)
+            self.observers.tell("trial_started", {"chain": [use.use for use in trial.chain]})
+            if stored := self.store.trial(trial_id).status == "done":
+                repeated += 1
+            if not self._run_trial(trial, trial_id, stored=stored):
+                failed += 1
+        return failed, repeated
+
+    def _next(self, label: str, seed: int) -> None:
+        self.number += 1
+        self.display.begin(label, seed, self.number, self.total)
 
     def _begin(self) -> str:
         prepared, experiment, plan = self.prepared, self.prepared.experiment, self.prepared.plan
@@ -151,7 +164,12 @@ class _Run:
         )
 
     def _trial_id(self, trial: PlannedTrial) -> int:
-        trial_id = self.store.begin_trial(
+        trial_id = self._begin_trial(trial)
+        self.store.link_trial(self.run_id, trial_id, trial.arm, trial.arm_index, trial.seed)
+        return trial_id
+
+    def _begin_trial(self, trial: PlannedTrial) -> int:
+        return self.store.begin_trial(
             NewTrial(
                 prediction_key=trial.prediction_key,
                 adaptation_key=trial.adaptation_key,
@@ -161,40 +179,41 @@ class _Run:
                 dtype=self.prepared.plan.dtype,
             )
         )
-        self.store.link_trial(self.run_id, trial_id, trial.arm, trial.arm_index, trial.seed)
-        return trial_id
 
     # -------------------------------------------------------------------------------------------- one trial
 
-    def _run_trial(self, trial: PlannedTrial, trial_id: int, scratch: Path, *, stored: bool) -> bool:
+    def _run_trial(self, trial: PlannedTrial, trial_id: int, *, stored: bool) -> bool:
         """True when it finished; a failure is recorded with its error and costs no other trial anything.
 
         Of a stored trial only benchmarks are measured, as far as they are new to its model.
         """
         started = time.monotonic()
-        reason = self._rescored(trial_id) if stored else self._predict(trial, trial_id, scratch)
+        reason = self._rescored(trial_id) if stored else self._predict(trial, trial_id)
         measured = False
-        if not reason:
-            measured, reason = self._benchmark(trial, trial_id, scratch)
+        if not reason and trial.train is None:
+            measured, reason = self._benchmark(trial, trial_id)
         status = "failed" if reason else "done" if measured or not stored else "stored"
         seconds = None if status == "stored" else time.monotonic() - started
         self._end_trial(status, seconds, reason)
         if trial.changes_weights or reason:
-            self._close_worker()  # the next trial gets a fresh base: nobody knows what a failed one left behind
+            self.workers.close()  # the next trial gets a fresh base: nobody knows what a failed one left behind
         return not reason
 
-    def _predict(self, trial: PlannedTrial, trial_id: int, scratch: Path) -> str:
+    def _predict(self, trial: PlannedTrial, trial_id: int) -> str:
         """Adapts, predicts and evaluates; why that failed, or nothing."""
         self.store.start_trial(trial_id)
+        if trial.arm in self.searches and (error := self.searches[trial.arm].error):
+            self.store.finish_trial(trial_id, "failed", error)
+            return error
         if trial.changes_weights:
-            self._close_worker()  # a fresh process: what earlier trials left in its heap would add to the peak
-        error, detail, evaluate_s = self._ask(trial, trial_id, scratch, self._spec(trial, trial_id))
+            self.workers.close()  # a fresh process: what earlier trials left in its heap would add to the peak
+        error, detail, evaluate_s = self._ask(trial, trial_id, self._spec(trial, trial_id))
         error = error or self._unanswered(trial_id)
         self.store.add_ledger(trial_id, [LedgerEntry("evaluate", "wall_s", evaluate_s, "s")])
         self.store.finish_trial(trial_id, "failed" if error else "done", error or None, detail or None)
         return error
 
-    def _benchmark(self, trial: PlannedTrial, trial_id: int, scratch: Path) -> tuple[bool, str]:
+    def _benchmark(self, trial: PlannedTrial, trial_id: int) -> tuple[bool, str]:
         """(whether anything was measured, why it failed or nothing). A failure leaves the trial's answers standing:
         the report says which benchmark is missing, and the same command tries again."""
         if not self.benchmarks.keys:
@@ -205,27 +224,13 @@ class _Run:
         done = self.store.benchmarked(key, self.benchmarks.keys.values())
         if len(done) == len(set(self.benchmarks.keys.values())):
             return False, ""
-        error, _, _ = self._ask(trial, trial_id, scratch, self.benchmarks.spec(adaptation, done))
+        error, _, _ = self._ask(trial, trial_id, self.benchmarks.spec(adaptation, done))
         return True, error
 
-    def _ask(
-        self, trial: PlannedTrial, trial_id: int, scratch: Path, spec: Mapping[str, Any]
-    ) -> tuple[str, str, float]:
+    def _ask(self, trial: PlannedTrial, trial_id: int, spec: Mapping[str, Any]) -> tuple[str, str, float]:
         """Sends a specification to the worker and stores what comes back: (error or nothing, its traceback, seconds
         spent on evaluation)."""
-        evaluate_s = 0.0
-        limits = self.prepared.experiment.run
-        try:
-            worker = self._ready_worker(scratch)
-            for kind, value in worker.run(spec, limit_s=limits.trial_limit_s, silence_s=limits.silence_limit_s):
-                if kind == "failed":
-                    return value["error"] or "failed without a message", value.get("detail", ""), evaluate_s
-                if kind != "done":
-                    evaluate_s += self._take(trial, trial_id, kind, value)
-        except HarnessError as error:  # a plugin's metric, or a worker that could not start
-            self._close_worker(force=True)
-            return str(error), "".join(traceback.format_exception(error)), evaluate_s
-        return "", "", evaluate_s
+        return self.workers.ask(spec, partial(self._take, trial, trial_id))
 
     def _rescored(self, trial_id: int) -> str:
         """Why a new metric fails on the stored answers, or nothing; the trial itself stays as it is."""
@@ -254,43 +259,9 @@ class _Run:
             "chain": [asdict(use) for use in trial.chain],
             "seed": trial.seed,
             "done_items": sorted(self.store.done_items(trial_id)),
-            "latency": True,
+            "latency": trial.train is None,
+            "train": trial.train,
         }
-
-    def _ready_worker(self, scratch: Path) -> WorkerProcess:
-        if self.worker is None:
-            task_file = scratch / "task.json"
-            if not task_file.exists():
-                write_worker_task(self.prepared.task, task_file)
-            self.worker = WorkerProcess(self._setup(task_file))
-            facts = self.worker.wait_ready()
-            for note in facts["notes"]:
-                self.display.note(f"note: {note}")
-        return self.worker
-
-    def _setup(self, task_file: Path) -> dict[str, Any]:
-        prepared, experiment = self.prepared, self.prepared.experiment
-        primary = next(use for use in experiment.metrics if use.id == experiment.primary_metric)
-        return {
-            "task_file": str(task_file),
-            "source": asdict(prepared.source),
-            "device": prepared.plan.device,
-            "dtype": prepared.plan.dtype,
-            "generation": experiment.generation.model_dump(),
-            "primary_metric": asdict(primary),
-            "input": experiment.task.input,
-            "instruction": experiment.task.instruction,
-            "artifacts": str(self.artifacts.resolve()),
-            "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-            "online": self.benchmarks.online,
-            "folder": experiment.folder,
-            "local": dict(prepared.local),
-        }
-
-    def _close_worker(self, *, force: bool = False) -> None:
-        if self.worker is not None:
-            self.worker.close(force=force)
-            self.worker = None
 
     # ---------------------------------------------------------------------------------------------- messages
 
@@ -324,7 +295,7 @@ class _Run:
         return 0.0
 
     def _take_predictions(self, trial: PlannedTrial, trial_id: int, value: Mapping[str, Any]) -> float:
-        predictions = [_prediction(data) for data in value["predictions"]]
+        predictions = [prediction_of(data) for data in value["predictions"]]
         self._require_order(trial, predictions, value["positions"])
         self.store.add_predictions(trial_id, predictions, value["positions"])
         started = time.perf_counter()
@@ -375,7 +346,3 @@ class _Run:
         )
         if missing:
             self._evaluate(trial_id, self.store.predictions(trial_id))
-
-
-def _prediction(data: Mapping[str, Any]) -> Prediction:
-    return Prediction(**{**data, "passages": tuple(Passage(**passage) for passage in data["passages"])})

@@ -28,6 +28,8 @@ class PlannedTrial:
     adaptation_key: str
     prediction_key: str
     changes_weights: bool
+    trains: bool = False  # some strategy of its chain changes the model
+    train: tuple[str, ...] | None = None  # examples that it may learn from, on a learning curve; None: all
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def make_plan(experiment: Experiment, task: Task, source: ModelSource, registry:
                     adaptation_key=key,
                     prediction_key=prediction_key(key, experiment, task),
                     changes_weights=any(getattr(spec, "delta", "") == "weights" for spec in specs),
+                    trains=any(getattr(spec, "changes", "prompt") == "model" for spec in specs),
                 )
             )
     return Plan(tuple(trials), device, dtype)

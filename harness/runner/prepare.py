@@ -15,6 +15,7 @@ from harness.models.source import ModelSource
 from harness.plugins import Registry, load_plugins
 from harness.runner.benchmarks import plugin
 from harness.runner.plan import Plan, check_arms, make_plan
+from harness.runner.tuning import check_tuning, planned_candidates, planned_curve
 from harness.tasks.task import Task, load_task
 from harness.toml_lines import line_of
 
@@ -28,6 +29,12 @@ class Prepared:
     plan: Plan
     local: Mapping[str, str] = field(default_factory=dict)  # local plugin files and their SHA-256
     rehearsal: bool = False  # --limit was given
+
+    @property
+    def size(self) -> int:
+        """Trials of the run, with the candidates of sweeps and the points of learning curves."""
+        candidates = sum(count for count in planned_candidates(self.experiment).values() if count > 1)
+        return candidates + len(self.plan.trials) + planned_curve(self.experiment, self.registry)
 
 
 def prepare(path: Path, *, limit: int | None = None, download: bool = False, code: LocalCode | None = None) -> Prepared:
@@ -51,6 +58,7 @@ def prepare(path: Path, *, limit: int | None = None, download: bool = False, cod
     try:
         task = load_task(experiment, registry, limit=limit)
         check_arms(experiment, task, registry)
+        check_tuning(experiment, task, registry)
     except ConfigError as error:
         problems += error.problems
     except HarnessError as error:

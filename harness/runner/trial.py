@@ -7,7 +7,7 @@ import random
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from harness.adaptation import Adaptation, ModelState, Readout
@@ -29,6 +29,18 @@ from harness.tasks.task import WorkerTask
 from harness.types import LedgerEntry, Phase, Query
 
 LATENCY_ITEMS = 20
+
+
+def narrowed(spec: Mapping[str, Any], task: WorkerTask, renderer: Renderer) -> tuple[WorkerTask, Renderer]:
+    """The task and renderer as a specification sees them: a candidate answers the validation examples in place of the
+    test's; a point of a learning curve knows no training examples but those of its set."""
+    if spec["kind"] == "candidate":
+        task = replace(task, test=tuple(example.query for example in task.validation))
+    if spec.get("train") is not None:
+        kept = set(spec["train"])
+        task = replace(task, train=tuple(example for example in task.train if example.id in kept))
+        renderer = renderer.with_train(task.train)
+    return task, renderer
 
 
 class Trial:

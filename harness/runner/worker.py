@@ -105,16 +105,12 @@ class _Host:
 
     def run(self, spec: Mapping[str, Any], emit: Any) -> None:
         from harness.runner.benchmarks import measure
-        from harness.runner.trial import Trial
+        from harness.runner.trial import Trial, narrowed
 
         if spec["kind"] == "benchmark":
             measure(spec, self.engine, self.registry, emit)
             return
-        Trial(
-            spec,
-            task=self.task,
-            engine=self.engine,
-            renderer=self.renderer,
-            registry=self.registry,
-            metric=self.metric,
-        ).run(emit)
+        task, renderer = narrowed(spec, self.task, self.renderer)
+        Trial(spec, task=task, engine=self.engine, renderer=renderer, registry=self.registry, metric=self.metric).run(
+            emit
+        )

@@ -238,3 +238,46 @@ def m009_rescoring(db: Database) -> None:
             after TEXT NOT NULL,
             versions TEXT NOT NULL
         )""")
+
+
+@migrations()
+def m008_candidates_and_curves(db: Database) -> None:
+    # A candidate is kept under what its score depends on, so that another sweep, or the same one again, trains it only
+    # once; which candidates an arm had, and which was chosen, belongs to a run. Costs are kept as JSON because they are
+    # charged as a whole, to whatever run uses them, and never to the trials, which other runs share.
+    # Points of a learning curve are ordinary trials on fewer examples, and no part of the comparison: hence a table of
+    # their own beside `run_trials`.
+    db.execute("""
+        CREATE TABLE candidates (
+            key TEXT PRIMARY KEY,
+            adaptation_key TEXT NOT NULL,
+            seed INTEGER NOT NULL,
+            metric TEXT NOT NULL,
+            metric_version TEXT NOT NULL,
+            status TEXT NOT NULL CHECK (status IN ('done', 'failed')),
+            value REAL,
+            n INTEGER NOT NULL,
+            seconds REAL,
+            costs TEXT NOT NULL,
+            error TEXT,
+            error_detail TEXT,
+            created_at TEXT NOT NULL
+        )""")
+    db.execute("""
+        CREATE TABLE run_candidates (
+            run_id TEXT NOT NULL REFERENCES runs(id),
+            arm TEXT NOT NULL,
+            position INTEGER NOT NULL,
+            candidate_key TEXT NOT NULL REFERENCES candidates(key),
+            settings TEXT NOT NULL,
+            chosen INTEGER NOT NULL,
+            PRIMARY KEY (run_id, arm, position)
+        )""")
+    db.execute("""
+        CREATE TABLE run_curve_trials (
+            run_id TEXT NOT NULL REFERENCES runs(id),
+            arm TEXT NOT NULL,
+            size INTEGER NOT NULL,
+            trial_id INTEGER NOT NULL REFERENCES trials(id),
+            PRIMARY KEY (run_id, arm, size)
+        )""")

@@ -9,9 +9,10 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from harness import taxonomy
-from harness.analysis.rows import Decision, MetricInfo, Prices, RunRows, TrialRows
+from harness.analysis.rows import CurveRows, Decision, MetricInfo, Prices, RunRows, TrialRows
 from harness.exceptions import HarnessError
 from harness.store.benchmarks import benchmark_rows
+from harness.store.candidates import curve_links, search_rows
 from harness.store.reader import did_you_mean
 from harness.store.records import RunRow, TrialRow, from_json
 from harness.store.writer import NOTHING_FOUND, Store
@@ -100,6 +101,12 @@ def run_rows(
             _trial_rows(store, run, link, [metric.name for metric in metrics], items, evidence)
             for link in run_trials(store, run.id)
         ]
+        curve = [
+            CurveRows(size, _trial_rows(store, run, (arm, trial.seed, trial), [run.primary_metric], items, evidence))
+            for arm, size, trial_id in curve_links(store, run.id)
+            for trial in [store.trial(trial_id)]
+        ]
+        search = search_rows(store, run.id)
     return RunRows(
         run=run_facts(store, run),
         arms=run.arms,
@@ -111,6 +118,9 @@ def run_rows(
         prices=prices or _settings(Prices, run.config_resolved.get("cost")),
         decision=decision or _settings(Decision, run.config_resolved.get("decision")),
         grouped=any(group is not None for group in items.values()),
+        search=search,
+        curve=curve,
+        train=run.task.get("train"),
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from harness.analysis.items import pick_items, transitions
 from harness.analysis.result import Comparison
 from harness.analysis.rows import RunRows
-from harness.report import columns, summary
+from harness.report import columns, summary, tuning
 from harness.report.columns import Column
 from harness.report.html.chart import Chart, ChartData
 from harness.report.html.chart_costs import monthly_cost, quality_against_cost
@@ -117,13 +117,17 @@ def _tables(comparison: Comparison) -> list[Table]:
         Table("Cost and speed", costs, columns.cost_notes(comparison)),
         Table("Errors by category", columns.errors(comparison)),
         Table("Limits", columns.limits(comparison)),
+        Table("Tuning", tuning.tuning(comparison), tuning.tuning_legend(comparison)),
     ]
-    return [Table(table.heading, [names, *table.columns], table.notes) for table in found if table.columns]
+    whole = [Table(table.heading, [names, *table.columns], table.notes) for table in found if table.columns]
+    arms, points = tuning.curves(comparison)
+    return [*whole, *([Table("Learning curve", [arms, *points])] if points else [])]
 
 
 def _lists(comparison: Comparison, steps: Sequence[str]) -> list[tuple[str, Sequence[str]]]:
     every = [
         ("How this was decided", steps),
+        ("With more training data", tuning.curve_sentences(comparison)),
         ("What would change it", [one_line(line) for line in comparison.verdict.would_flip]),
         ("Break-even", summary.break_evens(comparison)),
         ("What the data suggest", [one_line(line) for line in comparison.advice]),
