@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -287,7 +288,8 @@ TOML = """
     strategies = ["prompt"]
     [[arm]]
     name = "plain"
-    strategies = ["prompt", "choose"]
+    strategies = ["choose", "prompt"]
+    prompt = { k = 1 }
     [[arm]]
     name = "spelt"
     strategies = ["prompt", "choose"]
@@ -299,12 +301,13 @@ TOML = """
 
 
 def test_three_ways_of_choosing_by_command(folder: Path, write: Callable[[str, str], Path]) -> None:
-    from tests.test_end_to_end import rows, run_json
+    from tests.test_end_to_end import harness, rows, run_json
 
     for split, ask in (("train", "I feel"), ("test", "Today I am")):
         moods = (("happy", "glad"), ("sad", "very sad"), ("happy", "joyful"), ("sad", "in tears"))
         write(f"{split}.csv", "text,mood\n" + "".join(f"{ask} {words},{mood}\n" for mood, words in moods))
-    report = run_json(folder, write("e.toml", TOML))
+    toml = write("e.toml", TOML)
+    report = run_json(folder, toml)
     arms = {arm["name"]: arm for arm in report["arms"]}
     assert [arm["status"] for arm in arms.values()] == ["done"] * 3
     assert arms["plain"]["metrics"]["brier"]["value"] is not None
@@ -319,3 +322,16 @@ def test_three_ways_of_choosing_by_command(folder: Path, write: Callable[[str, s
     assert corrected > 0 and arms["plain"]["cost"]["one_off_usd"] == 0
     query = "SELECT json_extract(adaptation, '$.readout.settings.prior') FROM trials ORDER BY id"
     assert [prior is not None for (prior,) in rows(folder, query)] == [True, False, False]
+    # Interrupted before its last answers, the first arm estimates its priors again, and they are booked once.
+    stored = "SELECT trial_id, item_id, parsed, label_scores FROM predictions ORDER BY 1, 2"
+    whole, costs = rows(folder, stored), "SELECT count(*) FROM ledger WHERE quantity = 'tokens_in'"
+    with sqlite3.connect(folder / "results" / "harness.db") as db:
+        db.execute("UPDATE trials SET status = 'running' WHERE id = 1")
+        db.execute("UPDATE runs SET status = 'running'")
+        for table in ("scores", "error_labels", "predictions"):
+            db.execute(f"DELETE FROM {table} WHERE trial_id = 1")
+    run_json(folder, toml)
+    assert rows(folder, stored) == whole and rows(folder, costs) == [(1,)]
+    # A readout before the prompt leaves the prompt as it is.
+    shown = harness(folder, "show", "--rendered", str(toml), "--arm", "plain", "--count", "1").stdout
+    assert shown.count("I feel") == 2

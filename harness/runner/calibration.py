@@ -21,7 +21,7 @@ ANCHORS = 8  # training examples whose shots and passages stand in for those of 
 
 def bind_readout(adaptation: Adaptation, task: WorkerTask) -> Adaptation:
     """The task's options for an adaptation whose strategies set none. They are bound after the adaptation is made and
-    stored, so that other options do not train again."""
+    stored, so that other options do not train again; a strategy that generates while it adapts reads plainly."""
     if replace(adaptation.readout, steps=()) != Readout(task.readout):
         return adaptation
     return adaptation.with_readout(Readout(task.readout, task.readout_options))
