@@ -11,6 +11,7 @@ import torch
 
 from harness.exceptions import ModelError
 from harness.models import engine_attention
+from harness.models.engine_linear import PackedLinear
 from harness.models.generation import generate
 from harness.models.requests import Decoding, GenerateRequest, Generation
 from harness.models.variant import Variant
@@ -143,3 +144,24 @@ def test_greedy_text_equals_transformers_generate() -> None:
                 torch.tensor([prompt]), max_new_tokens=16, do_sample=False, eos_token_id=end, pad_token_id=end
             )[0, len(prompt) :]
         assert text is not None and text.text == tokenizer.decode(new, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 3, 40])
+def test_a_packed_head_gives_what_the_module_gives(dtype: torch.dtype, rows: int) -> None:
+    torch.manual_seed(0)
+    for module in (torch.nn.Linear(32, 500, bias=False, dtype=dtype), torch.nn.Linear(32, 500, dtype=dtype)):
+        inputs = torch.randn(rows, 32, dtype=dtype)
+        with torch.inference_mode():
+            expected = torch.nn.functional.linear(
+                inputs.double(), module.weight.double(), None if module.bias is None else module.bias.double()
+            )
+            found = PackedLinear(module, 8)(inputs)
+        assert found.dtype == dtype
+        torch.testing.assert_close(found.double(), expected, rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=2e-3)
+
+
+def test_a_head_with_hooks_runs_them() -> None:
+    module = torch.nn.Linear(4, 6)
+    module.register_forward_hook(lambda module, args, output: output + 100)
+    assert (PackedLinear(module, 2)(torch.randn(2, 4)) > 50).all()

@@ -20,6 +20,7 @@ from harness.exceptions import ModelError
 from harness.models.batching import plan_batches
 from harness.models.constrained import Constrained
 from harness.models.engine_attention import AttentionPlan, KeyValues, RowStore
+from harness.models.engine_linear import PackedLinear
 from harness.models.engine_model import OpenModel
 from harness.models.engine_sampling import Ending, Sampler
 from harness.models.requests import Decoding, GenerateRequest, Generation
@@ -130,6 +131,7 @@ class _Batched:
         self._opened, self._shared = opened, shared
         self._prefix: KeyValues | None = None
         self._prefill = _PREFILL_TOKENS.get(opened.device.type, _PREFILL_TOKENS_ELSEWHERE)
+        self._head: PackedLinear | None = None
         self._store = RowStore(0, 0)
         self._mask = self._positions = torch.empty(0)
 
@@ -158,10 +160,13 @@ class _Batched:
             last.append(hidden[torch.arange(len(part)), sizes[first : first + rows] - 1])
         store.advance(width)
         store.first_row, store.rows = 0, len(prompts)
-        return self._opened.logits(torch.cat(last))
+        if self._head is None:
+            self._head = PackedLinear(self._opened.head, len(prompts))
+        return self._head(torch.cat(last))
 
     def step(self, tokens: Sequence[int]) -> Tensor:
-        store, opened = self._store, self._opened
+        store, opened, head = self._store, self._opened, self._head
+        assert head is not None  # `start` comes first
         rows = store.rows
         mask = self._mask[:rows, :, :, : store.columns + 1]
         plan = AttentionPlan(causal=0, mask=mask, prefix=self._prefix, store=store)
@@ -169,7 +174,7 @@ class _Batched:
         hidden = opened.hidden(ids, self._positions[:rows, None], plan)
         store.advance(1)
         self._positions += 1
-        return opened.logits(hidden[:, 0])
+        return head(hidden[:, 0])
 
     def leave(self, row: int) -> None:
         last = self._store.rows - 1
