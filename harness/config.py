@@ -344,7 +344,9 @@ class _Reader:
     def tuning(self, budget: BudgetTable | None, curve: LearningCurveTable | None, arms: tuple[Arm, ...]) -> None:
         written = [data.get("name") if isinstance(data, dict) else None for data in self.data.get("arm", [])]
         if budget is not None:
-            places = {("arm", written.index(arm.name), "sweep"): (arm.name, arm.sweep) for arm in arms}
+            places: dict[KeyPath, tuple[str, Sweep]] = {
+                ("arm", written.index(arm.name), "sweep"): (arm.name, arm.sweep) for arm in arms
+            }
             check_budget(budget, places, self)
         names = [name for name in written if isinstance(name, str)]
         for name in (curve.arms or ()) if curve is not None else ():

@@ -135,7 +135,7 @@ def planned(sweep: Sweep, budget: BudgetTable) -> int:
 def candidate(sweep: Sweep, number: int) -> dict[str, Any]:
     """The candidate at a place of the grid; the last setting changes fastest."""
     chosen: dict[str, Any] = {}
-    for key in reversed(sweep):
+    for key in reversed(list(sweep)):
         number, place = divmod(number, len(sweep[key]))
         chosen[key] = sweep[key][place]
     return {key: chosen[key] for key in sweep}
