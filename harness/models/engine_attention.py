@@ -206,6 +206,8 @@ def _local(
     plan: AttentionPlan | Span, query: Tensor, key: Tensor, value: Tensor, scale: float | None
 ) -> tuple[Tensor, Tensor]:
     cut, n = plan.causal, query.shape[2]
+    if n == 1 and cut == 0 and plan.mask is not None:
+        return _one_token(query, key, value, plan.mask, scale)
     if cut == 0:
         return _flash(query, key, value, mask=plan.mask, scale=scale)
     head, head_lse = _flash(query[:, :, :cut], key[:, :, :cut], value[:, :, :cut], causal=True, scale=scale)
@@ -215,6 +217,17 @@ def _local(
     return torch.cat([head.transpose(1, 2), tail.transpose(1, 2)], dim=1).transpose(1, 2), torch.cat(
         [head_lse, tail_lse], dim=2
     )
+
+
+def _one_token(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float | None
+) -> tuple[Tensor, Tensor]:
+    """One new token a row: heads that share key-values stand as tokens of one head, so that these are read once."""
+    rows, heads, _, size = query.shape
+    shared = key.shape[1]
+    folded = query.reshape(rows, shared, heads // shared, size)
+    out, lse = _flash(folded, key, value, mask=mask.expand(-1, -1, heads // shared, -1), scale=scale)
+    return out.reshape(rows, heads, 1, size), lse.reshape(rows, heads, 1)
 
 
 def _joined(
