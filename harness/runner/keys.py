@@ -17,7 +17,7 @@ from harness.plugins import LOCAL, Registered, Registry
 from harness.tasks.task import Task
 
 #: Raised when the engines' results change: rendering, tokenisation, training, decoding.
-ENGINE_VERSION = "1"
+ENGINE_VERSION = "2"
 
 
 @lru_cache(maxsize=256)
