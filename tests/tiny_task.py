@@ -87,7 +87,7 @@ class InProcessWorker:
             self.host.run(json.loads(json.dumps(spec)), emit)
         except Exception as error:
             last = ("failed", {"error": str(error), "detail": traceback.format_exc()})
-        yield from (tuple(json.loads(message)) for message in sent)
+        yield from (tuple(found) for message in sent if (found := json.loads(message))[0] != "doing")
         yield last
 
     def close(self, *, force: bool = False) -> None:

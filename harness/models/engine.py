@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.adaptation import Adaptation, Delta, Readout
 from harness.models.chat import Encoded
 from harness.models.choice import Choice
-from harness.models.features import Features, LinearClassifier, Pooling, hidden_features
+from harness.models.features import Features, LinearClassifier, hidden_features
 from harness.models.generation import generate
 from harness.models.loading import Loaded
 from harness.models.requests import Decoding, GenerateRequest, Generation, ScoreRequest
@@ -65,11 +66,19 @@ class Engine:
         with applied(self.loaded.model, [(delta.kind, self.artifacts / delta.path) for delta in deltas]) as variant:
             yield variant
 
-    def features(self, variant: Variant, prompts: Sequence[Encoded], pooling: Pooling, layer: int) -> Features:
-        """Hidden states of prompts [prompts, hidden size]; a prompt longer than the window loses its start."""
+    def features(
+        self,
+        variant: Variant,
+        prompts: Sequence[Encoded],
+        settings: Mapping[str, Any],
+        on_batch: Callable[[int], None] | None = None,
+    ) -> Features:
+        """Hidden states of prompts [prompts, hidden size] by `settings` ("pooling", "layer"; see `hidden_features`); a
+        prompt longer than the window loses its start."""
         room = None if self.loaded.window is None else self.loaded.window - variant.root_length
         ids = [prompt.ids if room is None else prompt.ids[-room:] for prompt in prompts]
-        return hidden_features(variant, ids, pooling=pooling, layer=layer)
+        pooling, layer = settings["pooling"], settings["layer"]
+        return hidden_features(variant, ids, pooling=pooling, layer=layer, on_batch=on_batch)
 
     def answer(
         self,
@@ -121,7 +130,7 @@ class Engine:
             if work.skip is not None and work.skip(chunk):
                 continue
             asked = [work.prompts[position] for position in chunk]
-            features = self.features(work.variant, asked, settings["pooling"], settings["layer"])
+            features = self.features(work.variant, asked, settings)
             made = []
             for position, row in zip(chunk, classifier.log_probabilities(features).tolist(), strict=True):
                 scores = dict(zip(classifier.labels, row, strict=True))

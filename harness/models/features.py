@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,11 +27,16 @@ Pooling = Literal["mean", "last"]
 
 
 def hidden_features(
-    variant: Variant, prompts: Sequence[tuple[int, ...]], *, pooling: Pooling = "mean", layer: int = -1
+    variant: Variant,
+    prompts: Sequence[tuple[int, ...]],
+    *,
+    pooling: Pooling = "mean",
+    layer: int = -1,
+    on_batch: Callable[[int], None] | None = None,
 ) -> Features:
     """One row per prompt [prompts, hidden size]: the mean over its tokens' hidden states, or the last token's. Root
     rows are attended and not averaged. `layer` counts as in transformers' `hidden_states`: 0 the embeddings, -1 the
-    last."""
+    last. `on_batch(count)` follows each batch of so many prompts."""
     opened = OpenModel(variant)
     layers = opened.model.config.get_text_config().num_hidden_layers
     if not -layers - 1 <= layer <= layers:
@@ -45,6 +50,8 @@ def hidden_features(
             for row, index in enumerate(batch):
                 own = states[row, : len(prompts[index])].float()
                 rows[index] = (own[-1] if pooling == "last" else own.mean(dim=0)).cpu().numpy()
+            if on_batch is not None:
+                on_batch(len(batch))
     return np.stack(rows) if rows else np.zeros((0, opened.embedding.weight.shape[1]), np.float32)
 
 

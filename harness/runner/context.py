@@ -95,8 +95,12 @@ class AdaptContext:
             )
         # As the test will be read, but for calibration: what the prompt alone says changes with every step.
         read = start.with_readout(Readout(self.task.readout, self.task.readout_options))
-        value = ValidationMetric(self.metric, self.engine, self.renderer, read, examples)
+        value = ValidationMetric(self.metric, self.engine, self.renderer, read, examples, self._validating)
         return Judge(value, self.metric.spec.higher_is_better)
+
+    def _validating(self, done: int, total: int) -> None:
+        phase = f"{self.use.id}, validation"
+        self.emit("progress", {"phase": phase, "done": done, "total": total, "note": ""})
 
     def fit_corpus(self, start: Adaptation, method: Any, settings: CorpusSettings) -> Adaptation:
         from harness.runner.fitting import train_delta

@@ -147,8 +147,15 @@ def train_classifier(
     from harness.training.classifier import fit_classifier
 
     engine, use, folder = context.engine, context.use, context.workdir / context.use.id
+    done, total = 0, sum(map(len, prompts))
+
+    def on_batch(count: int) -> None:
+        nonlocal done
+        done += count
+        context.progress(done, total, "hidden states")
+
     with engine.variant(start.model.deltas) as variant:
-        train, validation = (engine.features(variant, part, settings.pooling, settings.layer) for part in prompts)
+        train, validation = (engine.features(variant, part, settings.model_dump(), on_batch) for part in prompts)
     gold = [[example.references[0] for example in part] for part in (context.train, context.validation)]
     fitted = fit_classifier((train, gold[0]), (validation, gold[1]), context.labels, settings)
     fitted.classifier.save(folder)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from harness.adaptation import Adaptation
 from harness.exceptions import TrialError
-from harness.models.engine import Engine
+from harness.models.engine import Answer, Engine
 from harness.models.variant import Variant
 from harness.rendering import Renderer
 from harness.runner.evaluate import Judge
@@ -18,17 +18,30 @@ class ValidationMetric:
     """Answers the examples under an adaptation's prompt and readout, with whatever variant it is given."""
 
     def __init__(
-        self, judge: Judge, engine: Engine, renderer: Renderer, adaptation: Adaptation, examples: Sequence[Example]
+        self,
+        judge: Judge,
+        engine: Engine,
+        renderer: Renderer,
+        adaptation: Adaptation,
+        examples: Sequence[Example],
+        progress: Callable[[int, int], None],
     ) -> None:
         self.judge, self.engine, self.renderer = judge, engine, renderer
-        self.adaptation, self.examples = adaptation, examples
+        self.adaptation, self.examples, self.progress = adaptation, examples, progress
         self.drafts = [renderer.draft(adaptation, example.query) for example in examples]
         self.prompts = [engine.loaded.chat.encode(renderer.messages(draft)) for draft in self.drafts]
 
     def __call__(self, variant: Variant) -> float:
         """The metric's aggregate; TrialError where the metric cannot be computed."""
         labels = self.renderer.labels
-        answers = self.engine.answer(variant, self.adaptation, self.prompts, labels=labels)
+        done = 0
+
+        def sink(positions: Sequence[int], made: Sequence[Answer]) -> None:
+            nonlocal done
+            done += len(positions)
+            self.progress(done, len(self.prompts))
+
+        answers = self.engine.answer(variant, self.adaptation, self.prompts, labels=labels, sink=sink)
         records = []
         for example, draft, prompt, answer in zip(self.examples, self.drafts, self.prompts, answers, strict=True):
             assert answer is not None
