@@ -131,11 +131,11 @@ def test_a_sweep_is_read_with_the_strategys_own_types(write: Write, registry: Re
 @pytest.mark.parametrize(
     ("old", "new", "wanted"),
     [
-        ('"lora.lr"', '"lora.lrr"', ("line 16", "has no setting 'lrr'", "Did you mean 'lr'?")),
-        ('"lora.lr"', '"loar.lr"', ("line 16", "is not a setting of this arm", "Did you mean 'lora.lr'?")),
+        ('"lora.lr"', '"lora.lrr"', ("line 15", "has no setting 'lrr'", "Did you mean 'lr'?")),
+        ('"lora.lr"', '"loar.lr"', ("line 15", "is not a setting of this arm", "Did you mean 'lora.lr'?")),
         ("[1e-4, 3e-4]", "[]", ("needs a list with at least one value",)),
         ("[1e-4, 3e-4]", "1e-4", ("needs a list with at least one value",)),
-        ("[1e-4, 3e-4]", '[-1.0, "x"]', ("greater than 0 (got -1.0)", "valid number (got 'x')")),
+        ("[1e-4, 3e-4]", '[-1.0, "x"]', ("greater than 0 (got -1.0)", "(got 'x')")),
         ("[8, 16, 8]", "[1, 2, 3, 4, 5]", ("has 10 candidates", "candidates_per_arm allows 8", 'search = "random"')),
     ],
 )

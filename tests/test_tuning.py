@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,7 +53,7 @@ SWEPT = """
 [[arm]]
 name = "lora"
 strategies = ["lora"]
-lora = { epochs = 3, r = 4 }
+lora = { epochs = 8, r = 8 }
 sweep = { "lora.lr" = [1e-6, 1e-2] }
 """
 SHOTS = '[[arm]]\nname = "shots"\nstrategies = ["prompt"]\nsweep = { "prompt.k" = [0, 4] }\n'
@@ -94,7 +95,7 @@ def run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
 
 
 def printed(ran: Ran) -> str:
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=120, record=True, file=io.StringIO())
     render(ran.outcome.comparison, console)
     return console.export_text()
 
@@ -163,7 +164,7 @@ def test_a_failed_candidate_costs_the_others_nothing(run: Callable[[str], Ran]) 
 
 
 def test_a_learning_curve_has_its_own_trials_and_a_fit(run: Callable[[str], Ran]) -> None:
-    tuned = SWEPT.replace('sweep = { "lora.lr" = [1e-6, 1e-2] }\n', "").replace("r = 4", "r = 4, lr = 1e-2")
+    tuned = SWEPT.replace('sweep = { "lora.lr" = [1e-6, 1e-2] }\n', "").replace("r = 8", "r = 8, lr = 1e-2")
     ran = run(tuned + CURVE)
     assert not ran.outcome.failed, ran.lines
     (curve,) = ran.outcome.comparison.curves

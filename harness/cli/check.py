@@ -23,7 +23,7 @@ def command(file: Path, limit: int | None, no_local_code: bool) -> None:
     from harness.runner.eval_checks import check_evals, stop_if_blind, warnings_of
     from harness.runner.evaluate import Evaluator
     from harness.runner.prepare import prepare
-    from harness.runner.tuning import curve_arms, planned_candidates
+    from harness.runner.tuning import curve_arms, curve_sizes, planned_candidates
 
     code = local_code(file, no_local_code)
     found = prepare(file, limit=limit, code=code)
@@ -45,9 +45,9 @@ def command(file: Path, limit: int | None, no_local_code: bool) -> None:
         click.echo(f"    {arm.name}{mark}: {' → '.join(use.id for use in arm.chain)}, seeds {seeds}{tried}")
     if any(count > 1 for count in candidates.values()):
         click.echo(f"  budget  {experiment.budget.search} search; arms without a sweep run one candidate, as written")
-    if (curve := experiment.learning_curve) is not None:
+    if experiment.learning_curve is not None:
         arms = ", ".join(arm.name for arm in curve_arms(experiment, found.registry))
-        click.echo(f"  curve   {arms}: {', '.join(map(str, sorted(set(curve.sizes))))} training examples")
+        click.echo(f"  curve   {arms}: {', '.join(map(str, curve_sizes(experiment, task)))} training examples")
     if experiment.benchmark is not None:
         tasks = Benchmarks(experiment, found.registry).keys
         click.echo(f"  benchmarks {experiment.benchmark.use}: {', '.join(list(tasks)[:8])}" + _more(len(tasks) - 8))

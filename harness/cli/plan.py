@@ -38,3 +38,5 @@ def command(file: Path, limit: int | None, as_json: bool, results: Path) -> None
         click.echo(json.dumps(plain(found.to_json()), indent=2, allow_nan=False))
     else:
         render_forecast(prepared.experiment.name, found, console())
+        if more := prepared.size - len(prepared.plan.trials):
+            click.echo(f"Not counted: {more} candidates of sweeps and points of learning curves.")

@@ -34,7 +34,7 @@ class Prepared:
     def size(self) -> int:
         """Trials of the run, with the candidates of sweeps and the points of learning curves."""
         candidates = sum(count for count in planned_candidates(self.experiment).values() if count > 1)
-        return candidates + len(self.plan.trials) + planned_curve(self.experiment, self.registry)
+        return candidates + len(self.plan.trials) + planned_curve(self.experiment, self.task, self.registry)
 
 
 def prepare(path: Path, *, limit: int | None = None, download: bool = False, code: LocalCode | None = None) -> Prepared:
@@ -58,7 +58,7 @@ def prepare(path: Path, *, limit: int | None = None, download: bool = False, cod
     try:
         task = load_task(experiment, registry, limit=limit)
         check_arms(experiment, task, registry)
-        check_tuning(experiment, task, registry)
+        check_tuning(experiment, task, registry, rehearsal=limit is not None)
     except ConfigError as error:
         problems += error.problems
     except HarnessError as error:

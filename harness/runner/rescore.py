@@ -13,6 +13,7 @@ from harness.exceptions import HarnessError, PluginError
 from harness.plugins import Registry
 from harness.runner.evaluate import Evaluator, Judge
 from harness.runner.provenance import package_versions
+from harness.store.candidates import curve_trials_of
 from harness.store.database import Store
 from harness.store.queries import run_trials
 from harness.store.records import RunRow
@@ -63,7 +64,7 @@ def rescore(
     if words is None:
         notes.append("The words of the corpus were not stored with this run: spelling is judged without them.")
     judged: dict[str, int] = {}
-    for arm, seed, trial in run_trials(store, run.id):
+    for arm, seed, trial in [*run_trials(store, run.id), *curve_trials_of(store, run.id)]:
         if trial.status == "done":
             progress(f"{arm}, seed {seed}")
             for name, count in _judge_trial(store, trial.id, evaluator).items():

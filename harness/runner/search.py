@@ -152,7 +152,8 @@ class Searcher:
         if not error:
             try:
                 records = self.evaluator.score(predictions, self.judge)
-                value = number(self.judge.plugin.aggregate(list(records.values())))
+                score = self.judge.plugin.aggregate(list(records.values()))
+                value = None if score is None else number(float(score))
             except Exception as problem:  # a plugin's metric: this candidate is lost, the run is not
                 error = f"{self.judge.id} failed: {type(problem).__name__}: {problem}"
             if value is None and not error:

@@ -15,8 +15,9 @@ from harness.tasks.task import Task
 from harness.toml_lines import line_of
 
 
-def check_tuning(experiment: Experiment, task: Task, registry: Registry) -> None:
-    """What cannot be tuned or drawn with this data, all at once."""
+def check_tuning(experiment: Experiment, task: Task, registry: Registry, *, rehearsal: bool = False) -> None:
+    """What cannot be tuned or drawn with this data, all at once. In a rehearsal there are few training examples by
+    intention, and learning curves take as many as there are."""
     problems: list[Problem] = []
     for place, arm in enumerate(experiment.arms):
         if sweep.grid_size(arm.sweep) < 2:
@@ -29,7 +30,7 @@ def check_tuning(experiment: Experiment, task: Task, registry: Registry) -> None
         problems += _candidate_problems(experiment, place, task, registry)
     curve = experiment.learning_curve
     for size in curve.sizes if curve is not None else ():
-        if size > len(task.train):
+        if size > len(task.train) and not rehearsal:
             line = line_of(experiment.lines, ("learning_curve", "sizes"))
             sentence = f"{size:,} is more than the {len(task.train):,} training examples of the task."
             problems.append(Problem(sentence, key="learning_curve.sizes", line=line))
@@ -95,7 +96,7 @@ def curve_trials(
     if curve is None:
         return []
     indexes = {arm.name: place for place, arm in enumerate(experiment.arms)}
-    tasks = {size: with_train_size(task, size, curve.seed) for size in sorted(set(curve.sizes))}
+    tasks = {size: with_train_size(task, size, curve.seed) for size in curve_sizes(experiment, task)}
     found = []
     for arm in curve_arms(experiment, registry):
         one = replace(experiment, arms=(arm,), seeds=experiment.seeds[:1])
@@ -106,10 +107,15 @@ def curve_trials(
     return found
 
 
-def planned_curve(experiment: Experiment, registry: Registry) -> int:
-    """How many points there will be."""
+def curve_sizes(experiment: Experiment, task: Task) -> list[int]:
+    """Numbers of training examples, from small to large; no more than there are."""
     curve = experiment.learning_curve
-    return 0 if curve is None else len(set(curve.sizes)) * len(curve_arms(experiment, registry))
+    return [] if curve is None else sorted({min(size, len(task.train)) for size in curve.sizes})
+
+
+def planned_curve(experiment: Experiment, task: Task, registry: Registry) -> int:
+    """How many points there will be."""
+    return len(curve_sizes(experiment, task)) * len(curve_arms(experiment, registry))
 
 
 def planned_candidates(experiment: Experiment) -> dict[str, int]:

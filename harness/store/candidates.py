@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from harness.analysis.rows import CandidateRows
 from harness.store.reader import Reader
-from harness.store.records import clean_text, from_json, number, to_json
+from harness.store.records import TrialRow, clean_text, from_json, number, to_json
 from harness.store.writer import Store, now
 from harness.types import LedgerEntry
 
@@ -105,6 +105,12 @@ def search_rows(store: Reader, run_id: str) -> dict[str, list[CandidateRows]]:
         )
         found.setdefault(arm, []).append(row)
     return found
+
+
+def curve_trials_of(store: Reader, run_id: str) -> list[tuple[str, int, TrialRow]]:
+    """(arm, seed, trial) of a run's learning curves, as `harness.store.queries.run_trials` gives those of its arms."""
+    trials = [(arm, store.trial(trial_id)) for arm, _, trial_id in curve_links(store, run_id)]
+    return [(arm, trial.seed, trial) for arm, trial in trials]
 
 
 def curve_links(store: Reader, run_id: str) -> list[tuple[str, int, int]]:
