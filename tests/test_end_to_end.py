@@ -221,10 +221,11 @@ def test_identical_arms_tie_and_no_winner_is_crowned(folder: Path, tiny: Callabl
 def test_a_planted_effect_wins_and_its_costs_are_in_the_books(
     folder: Path, tiny: Callable[[str], Path], write: Write
 ) -> None:
-    """Every answer is the same word, which tuning finds at once and a random model never says."""
+    """The answers are two words, which tuning finds at once and a random model never says."""
     toml = tiny("full_finetune")
     for split, count in (("train", 24), ("test", 40)):
-        write(f"{split}.csv", "question,answer\n" + "".join(f"{split} {n}?,yes\n" for n in range(count)))
+        rows = "".join(f"{split} {n} {('red', 'blue')[n % 2]}?,{('yes', 'no')[n % 2]}\n" for n in range(count))
+        write(f"{split}.csv", f"question,answer\n{rows}")
     with toml.open("a", encoding="utf-8") as file:
         file.write("full_finetune = { epochs = 20, lr = 0.01 }\n")
     report = run_json(folder, toml)

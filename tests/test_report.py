@@ -244,7 +244,7 @@ def test_report_fits_its_width_and_cuts_nothing(width: int) -> None:
     comparison = quickstart()
     out = printed(comparison, width)
     commands = [line for line in out.splitlines() if line.startswith("  harness ")]
-    assert len(commands) == 3, "commands stand on one line each"
+    assert len(commands) == 4, "commands stand on one line each"
     assert all(len(line) <= width for line in out.splitlines() if line not in commands)
     for name in [arm.name for arm in comparison.arms]:
         assert name in out

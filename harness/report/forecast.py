@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _TIMES = {
     "earlier trials": "Time: as earlier trials of this model took on this kind of processor.",
-    "rough": "Time: rough, perhaps off by a factor of three: no earlier trial of this model on this machine is stored.",
+    "rough": "Time: rough, perhaps off by several times: no earlier trial of this model on this machine is stored.",
     "unknown": "Time: unknown, because the size of the model is.",
 }
 
