@@ -358,6 +358,7 @@ class _Reader:
         readouts: list[str] = []
         soft: str | None = None
         last: str | None = None
+        learnt: str | None = None
         for use in chain:
             spec: Any = self.registry.get("strategy", use.use).spec
             if last is not None and spec.changes != "answer":
@@ -365,10 +366,11 @@ class _Reader:
             last = use.id if spec.changes == "answer" else None
             if spec.changes == "readout":
                 readouts.append(use.id)
-            elif readouts:
+                learnt = use.id if "train" in spec.needs else learnt
+            elif learnt is not None and spec.changes != "answer":
                 self.problem(
                     path,
-                    f"'{use.id}' would change what '{readouts[0]}' has learnt to read.",
+                    f"'{use.id}' would change what '{learnt}' has learnt to read.",
                     f"Put '{use.id}' before '{readouts[0]}'.",
                 )
             if spec.changes == "model":

@@ -117,7 +117,7 @@ def test_answers_of_the_wanted_form_are_left_alone(references: list[str]) -> Non
 )
 def test_any_text_is_repaired_to_a_text_and_never_to_nothing(text: str, references: list[str], finish: str) -> None:
     result = repaired(text, references, finish=finish)
-    assert isinstance(result, str) and bool(result) == bool(text.strip())
+    assert isinstance(result, str) and bool(result.strip()) == bool(text.strip())
 
 
 @pytest.mark.parametrize(

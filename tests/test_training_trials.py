@@ -37,7 +37,7 @@ HEAD = """
 """
 #: Settings, and whether the strategy must learn the rule: a prompt before a frozen random model only lowers the loss.
 ARMS = {
-    "lora": ('["lora"]', "lora = { lr = 1e-2, epochs = 8, dora = true, r = 8 }", True),
+    "lora": ('["lora"]', "lora = { lr = 1e-2, epochs = 12, dora = true, r = 8 }", True),
     "ia3": ('["ia3"]', "ia3 = { lr = 0.1, epochs = 8 }", False),
     "prompt_tuning": ('["prompt_tuning"]', 'prompt_tuning = { lr = 0.3, init = "vocabulary", tokens = 4 }', False),
     "p_tuning": ('["p_tuning"]', 'p_tuning = { lr = 1e-2, encoder = "lstm", hidden_size = 16, tokens = 4 }', False),

@@ -219,9 +219,7 @@ def _local(
     )
 
 
-def _one_token(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float | None
-) -> tuple[Tensor, Tensor]:
+def _one_token(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float | None) -> tuple[Tensor, Tensor]:
     """One new token a row: heads that share key-values stand as tokens of one head, so that these are read once."""
     rows, heads, _, size = query.shape
     shared = key.shape[1]
