@@ -288,7 +288,7 @@ TOML = """
     strategies = ["prompt"]
     [[arm]]
     name = "plain"
-    strategies = ["choose", "prompt"]
+    strategies = ["prompt", "choose"]
     prompt = { k = 1 }
     [[arm]]
     name = "spelt"
@@ -332,6 +332,6 @@ def test_three_ways_of_choosing_by_command(folder: Path, write: Callable[[str, s
             db.execute(f"DELETE FROM {table} WHERE trial_id = 1")
     run_json(folder, toml)
     assert rows(folder, stored) == whole and rows(folder, costs) == [(1,)]
-    # A readout before the prompt leaves the prompt as it is.
+    # The prompt is shown as it is, however it is read.
     shown = harness(folder, "show", "--rendered", str(toml), "--arm", "plain", "--count", "1").stdout
     assert shown.count("I feel") == 2

@@ -8,7 +8,7 @@ from harness.strategy import Context, Strategy, TaskFacts
 
 
 class ChooseLabel(Strategy):
-    """Stands anywhere in a chain; prompt and model stay as they are."""
+    """Stands at the end of a chain; prompt and model stay as they are."""
 
     Config = Choose
 
