@@ -227,7 +227,7 @@ def test_a_planted_effect_wins_and_its_costs_are_in_the_books(
         rows = "".join(f"{split} {n} {('red', 'blue')[n % 2]}?,{('yes', 'no')[n % 2]}\n" for n in range(count))
         write(f"{split}.csv", f"question,answer\n{rows}")
     with toml.open("a", encoding="utf-8") as file:
-        file.write("full_finetune = { epochs = 20, lr = 0.01, tokens_per_batch = 200 }\n")
+        file.write("full_finetune = { epochs = 40, lr = 0.01, tokens_per_batch = 256 }\n")
     report = run_json(folder, toml)
     assert (report["verdict"]["outcome"], report["verdict"]["arm"]) == ("win", "two")
     one, two = (arm["cost"] for arm in report["arms"])
