@@ -46,12 +46,12 @@ ARMS = {
         'prefix_tuning = { lr = 0.1, init_text = "is it", tokens = 4 }',
         False,
     ),
-    "full": ('["full_finetune"]', "full_finetune = { lr = 3e-3, epochs = 8, gradual_unfreezing = 0.4 }", True),
+    "full": ('["full_finetune"]', "full_finetune = { lr = 3e-3, epochs = 16, gradual_unfreezing = 0.4 }", True),
     "head": ('["full_finetune"]', 'full_finetune = { lr = 1e-2, train = "head" }', False),
     "classifier": ('["feature_classifier"]', "", True),
     "pretrained": (
         '["continued_pretraining", "lora"]',
-        "continued_pretraining = { lr = 3e-3, block_length = 32 }\nlora = { lr = 1e-2, epochs = 8, r = 8 }",
+        "continued_pretraining = { lr = 3e-3, block_length = 32 }\nlora = { lr = 1e-2, epochs = 12, r = 8 }",
         True,
     ),
     "tuned features": (
@@ -107,7 +107,7 @@ def test_every_strategy_learns(data: Path, tmp_path: Path, monkeypatch: pytest.M
             series.setdefault(key, []).append(value)
         for key, values in series.items():
             if key.endswith("/loss"):
-                assert sum(values[-3:]) < sum(values[:3]), (name, key, values)
+                assert values[-1] < values[0], (name, key, values)
         if name == "tuned features":
             metrics = series["lora/validation_metric"]
             assert max(metrics) == 1.0 and len(metrics) == len(series["lora/validation_loss"])
