@@ -357,8 +357,8 @@ class _Reader:
         """Combinations that cannot work, in a sentence each."""
         readouts: list[str] = []
         soft: str | None = None
+        fitted: str | None = None
         last: str | None = None
-        learnt: str | None = None
         for use in chain:
             spec: Any = self.registry.get("strategy", use.use).spec
             if last is not None and spec.changes != "answer":
@@ -366,12 +366,10 @@ class _Reader:
             last = use.id if spec.changes == "answer" else None
             if spec.changes == "readout":
                 readouts.append(use.id)
-                learnt = use.id if "train" in spec.needs else learnt
-            elif learnt is not None and spec.changes != "answer":
+                fitted = use.id if "train" in spec.needs else fitted
+            elif fitted is not None and spec.changes in ("prompt", "model"):
                 self.problem(
-                    path,
-                    f"'{use.id}' would change what '{learnt}' has learnt to read.",
-                    f"Put '{use.id}' before '{readouts[0]}'.",
+                    path, f"'{use.id}' would change what '{fitted}' has learnt to read.", f"Put '{fitted}' last."
                 )
             if spec.changes == "model":
                 if soft is not None:

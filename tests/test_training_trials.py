@@ -46,18 +46,19 @@ ARMS = {
         'prefix_tuning = { lr = 0.1, init_text = "is it", tokens = 4 }',
         False,
     ),
-    "full": ('["full_finetune"]', "full_finetune = { lr = 3e-3, epochs = 16, gradual_unfreezing = 0.4 }", True),
+    "full": ('["full_finetune"]', "full_finetune = { lr = 3e-3, epochs = 20, gradual_unfreezing = 0.4 }", True),
     "head": ('["full_finetune"]', 'full_finetune = { lr = 1e-2, train = "head" }', False),
-    "classifier": ('["feature_classifier"]', "", True),
+    "classifier": ('["feature_classifier"]', "feature_classifier = { layer = 0 }", True),
     "pretrained": (
         '["continued_pretraining", "lora"]',
-        "continued_pretraining = { lr = 3e-3, block_length = 32 }\nlora = { lr = 1e-2, epochs = 12, r = 8 }",
+        "continued_pretraining = { lr = 3e-3, block_length = 32, tokens_per_batch = 128 }\n"
+        "lora = { lr = 1e-2, epochs = 12, r = 8 }",
         True,
     ),
     "tuned features": (
         '["continued_pretraining", "lora", "feature_classifier"]',
-        'continued_pretraining = { adapter = "lora", r = 4, block_length = 32 }\n'
-        'lora = { lr = 1e-2, epochs = 2, select_by = "metric", eval_every = 2, r = 4 }',
+        'continued_pretraining = { adapter = "lora", r = 4, block_length = 32, tokens_per_batch = 128 }\n'
+        'lora = { lr = 1e-2, epochs = 12, select_by = "metric", eval_every = 8, r = 8 }',
         True,
     ),
 }
@@ -95,10 +96,9 @@ def test_every_strategy_learns(data: Path, tmp_path: Path, monkeypatch: pytest.M
     plain = {"zero-shot": ('["prompt"]', "", False)}
     outcome, rows = run(experiment(data, plain | ARMS), tmp_path, monkeypatch)
     right = {arm.name: arm.metrics["accuracy"].value for arm in outcome.comparison.arms}
-    assert right["zero-shot"] < 0.8
-    for name, (_, _, learns) in ARMS.items():
-        if learns:
-            assert right[name] > 0.95, (name, right)
+    assert right["zero-shot"] < 0.7
+    assert not {name: right[name] for name, (_, _, learns) in ARMS.items() if learns and right[name] < 0.9}
+    for name in ARMS:
         query = (
             "SELECT c.series, c.value FROM curves c JOIN trials t ON t.id = c.trial_id WHERE t.arm = ? ORDER BY c.step"
         )
@@ -159,7 +159,7 @@ def test_an_artifact_that_changed_on_disk_fails_the_trial(
         ),
         (('["full_finetune"]', 'full_finetune = { train = "half" }'), "embeddings_frozen"),
         (('["prompt_tuning"]', 'prompt_tuning = { init = "vocab" }'), "vocabulary"),
-        (('["feature_classifier", "lora"]', ""), "Put 'lora' before 'feature_classifier'"),
+        (('["feature_classifier", "lora"]', ""), "Put 'feature_classifier' last"),
         (('["prefix_tuning", "lora"]', ""), "soft prompt that 'prefix_tuning' has trained"),
         (('["continued_pretraining"]', 'continued_pretraining = { select_by = "metric" }'), "have a loss only"),
     ],

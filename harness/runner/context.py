@@ -94,7 +94,9 @@ class AdaptContext:
                 'select_by = "metric" needs a metric and validation examples.', hint='Use select_by = "loss".'
             )
         # As the test will be read, but for calibration: what the prompt alone says changes with every step.
-        read = start.with_readout(Readout(self.task.readout, self.task.readout_options))
+        read = start
+        if start.readout == Readout(self.task.readout):
+            read = start.with_readout(Readout(self.task.readout, self.task.readout_options))
         value = ValidationMetric(self.metric, self.engine, self.renderer, read, examples, self._validating)
         return Judge(value, self.metric.spec.higher_is_better)
 

@@ -122,6 +122,8 @@ def _seen_tokens(prepared: Prepared, arm: Arm, prompt: float | None, target: flo
         entry = prepared.registry.get("strategy", use.use)
         if getattr(entry.spec, "changes", "prompt") != "model":
             continue
+        if "corpus" in getattr(entry.spec, "needs", ()):
+            return None  # it reads documents, whose tokens are not counted here
         config: Any = entry.create(use.settings).config
         epochs = getattr(config, "epochs", None)
         if prompt is None or target is None or epochs is None:
@@ -145,8 +147,12 @@ def _memory(
         return max(peaks), "earlier trials"
     if not parameters:
         return None, "unknown"
-    specs = [prepared.registry.get("strategy", use.use).spec for use in arm.chain]
-    whole = any(getattr(spec, "delta", "") == "weights" for spec in specs)
+    whole = any(
+        getattr(prepared.registry.get("strategy", use.use).spec, "delta", "") == "weights"
+        and use.settings.get("train", "all") == "all"
+        and use.settings.get("adapter", "none") == "none"
+        for use in arm.chain
+    )
     width = 2 if "16" in prepared.plan.dtype else 4
     return float(parameters * (16 if whole else width)), "at least"
 
