@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from harness.analysis.rows import Decision, Prices
 from harness.criteria import read_errors, read_evals
-from harness.exceptions import ConfigError, PluginError, Problem
+from harness.exceptions import ConfigError, PluginError, Problem, nearest
 from harness.local_code import LocalCode
-from harness.plugins import Registry, nearest
+from harness.plugins import Registry
 from harness.readout import read_readout
 from harness.sweep import Sweep, check_budget, read_sweep
 from harness.tables import (

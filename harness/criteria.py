@@ -13,9 +13,9 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness import taxonomy
-from harness.exceptions import PluginError
+from harness.exceptions import PluginError, nearest
 from harness.local_code import LocalCode
-from harness.plugins import Registered, Registry, nearest
+from harness.plugins import Registered, Registry
 from harness.toml_lines import Path as KeyPath
 
 #: `kind` of an [[eval]] → the metric that does it.

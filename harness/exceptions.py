@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class HarnessError(Exception):
     """Base of all errors that the command line prints without a traceback.
@@ -68,3 +71,13 @@ class TrialError(HarnessError):
     """A trial failed; the others went on."""
 
     exit_code = 3
+
+
+def nearest(name: str, names: Iterable[str], most: int | None = None) -> str:
+    """A did-you-mean sentence, or the list of what exists (its first `most`)."""
+    known = sorted(set(names))
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean '{close[0]}'?"
+    shown = ", ".join(known[:most]) + (f" and {len(known) - most} more" if most and len(known) > most else "")
+    return f"Known: {shown}." if known else "None is installed."

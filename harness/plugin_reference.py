@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from harness.exceptions import PluginError
+from harness.exceptions import PluginError, nearest
 from harness.hookspecs import Spec
-from harness.plugins import KINDS, Registered, Registry, nearest
+from harness.plugins import KINDS, Registered, Registry
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ is recorded as data that matters only to a run that needs that plugin.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -20,7 +19,7 @@ from typing import Any
 import pluggy
 
 from harness import hookspecs
-from harness.exceptions import PluginError
+from harness.exceptions import PluginError, nearest
 from harness.hookspecs import Spec
 
 #: kind -> its hook and the specs that the hook returns.
@@ -103,15 +102,6 @@ class Registered:
     def create(self, settings: dict[str, Any] | None = None) -> Any:
         config = self.config_class()
         return self.target(config(**(settings or {}))) if config is not None else self.target()
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A did-you-mean sentence, or the list of what exists."""
-    known = sorted(set(names))
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean '{close[0]}'?"
-    return f"Known: {', '.join(known)}." if known else "None is installed."
 
 
 @dataclass

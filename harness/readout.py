@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.plugins import nearest
+from harness.exceptions import nearest
 
 Normalise = Literal["none", "tokens", "characters", "bytes"]
 KINDS = ("choose", "generate")

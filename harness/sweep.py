@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import BaseModel, ValidationError
 
 from harness.adaptation import canonical_json
-from harness.plugins import Registry, nearest
+from harness.exceptions import nearest
+from harness.plugins import Registry
 from harness.tables import BudgetTable
 
 if TYPE_CHECKING:

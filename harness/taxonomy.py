@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.exceptions import PluginError
-from harness.plugins import nearest
+from harness.exceptions import PluginError, nearest
 from harness.types import ErrorLabel
 
 Blame = Literal["model", "retrieval", "data", "harness"]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.exceptions import PluginError
+from harness.exceptions import PluginError, nearest
 from harness.hookspecs import ENTRY_POINT_GROUP
-from harness.plugins import KINDS, Registry, load_plugins, nearest
+from harness.plugins import KINDS, Registry, load_plugins
 
 
 def distribution(folder: Path, name: str, module: str, code: str) -> EntryPoint:

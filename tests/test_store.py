@@ -424,7 +424,7 @@ def test_show_item(store: Store) -> None:
     for arm, item, message in [
         ("rga", "q0", "Did you mean 'rag'"),
         ("rag", "q00", "Did you mean 'q0'"),
-        ("rag", "zzzzz", "There is: q0, q1, q2"),
+        ("rag", "zzzzz", "Known: q0, q1, q2"),
     ]:
         with pytest.raises(HarnessError) as caught:
             show_item(store, None, arm, item)

@@ -46,7 +46,7 @@ class _Verbs(click.Group):
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
         name = args[0] if args else ""
         if name and not name.startswith("-") and name not in VERBS:
-            from harness.plugins import nearest
+            from harness.exceptions import nearest
 
             context.fail(f"no command '{name}'. {nearest(name, VERBS)}")
         return super().resolve_command(context, args)

@@ -22,8 +22,7 @@ from harness.analysis.errors import (
 )
 from harness.analysis.result import Interval
 from harness.criteria import own_categories
-from harness.exceptions import HarnessError
-from harness.plugins import nearest
+from harness.exceptions import HarnessError, nearest
 from harness.report import text
 
 if TYPE_CHECKING:

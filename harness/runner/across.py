@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.analysis.across import Across, across
-from harness.exceptions import HarnessError
-from harness.plugins import load_plugins, nearest
+from harness.exceptions import HarnessError, nearest
+from harness.plugins import load_plugins
 from harness.runner.analyse import load_rows
 from harness.store.answers import same_items
 from harness.store.database import Store

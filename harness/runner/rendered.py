@@ -10,8 +10,7 @@ from typing import Any
 
 from harness.adaptation import Adaptation, ModelState, Readout
 from harness.config import Arm
-from harness.exceptions import HarnessError
-from harness.plugins import nearest
+from harness.exceptions import HarnessError, nearest
 from harness.rendering import Indexes, Renderer
 from harness.runner.prepare import Prepared
 from harness.tasks.task import read_worker_task, write_worker_task

@@ -10,10 +10,9 @@ from typing import Any, TypeVar
 
 from harness import taxonomy
 from harness.analysis.rows import CurveRows, Decision, MetricInfo, Prices, RunRows, TrialRows
-from harness.exceptions import HarnessError
+from harness.exceptions import HarnessError, nearest
 from harness.store.benchmarks import benchmark_rows
 from harness.store.candidates import curve_links, search_rows
-from harness.store.reader import did_you_mean
 from harness.store.records import RunRow, TrialRow, from_json
 from harness.store.writer import NOTHING_FOUND, Store
 from harness.types import ErrorLabel, LedgerEntry, Prediction, Record
@@ -330,7 +329,7 @@ def _find_trial(store: Store, run: RunRow, arm: str, seed: int | None) -> tuple[
     if not of_arm:
         known = list(dict.fromkeys([*run.arms, *(name for name, _, _ in trials)]))
         what = "has not been run yet" if arm in known else "is not there"
-        hint = "" if arm in known else did_you_mean(arm, known)
+        hint = "" if arm in known else nearest(arm, known)
         raise HarnessError(f"arm '{arm}' {what} in run {run.id} ({run.name}).", hint=hint)
     if seed is None:
         seed = next(iter(of_arm))
@@ -345,7 +344,7 @@ def _no_answer(store: Store, run: RunRow, trial: TrialRow, arm: str, item: str, 
         return HarnessError(f"arm '{arm}' has no answer to item '{item}'; its trial is {trial.status}{why}")
     query = "SELECT item_id FROM items WHERE task_fingerprint = ? AND split = 'test' ORDER BY position"
     ids = [row[0] for row in store.connection.execute(query, [run.task_fingerprint])]
-    return HarnessError(f"item '{item}' is not among the test items of run {run.id}.", hint=did_you_mean(item, ids))
+    return HarnessError(f"item '{item}' is not among the test items of run {run.id}.", hint=nearest(item, ids, most=8))
 
 
 def _item_scores(store: Store, run: RunRow, trial_id: int, item: str) -> dict[str, Record]:

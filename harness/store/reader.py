@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
-from harness.exceptions import HarnessError
+from harness.exceptions import HarnessError, nearest
 from harness.store.records import Artifact, RunRow, TrialRow, from_json
 from harness.types import Passage, Prediction
 
@@ -18,15 +17,6 @@ _RUN_JSON = {"arms", "config_resolved", "versions", "machine", "model", "task", 
 _TRIAL_COLUMNS = [field.name for field in fields(TrialRow)]
 _TRIAL_JSON = {"chain", "adaptation", "notes"}
 _LATEST_FIRST = "ORDER BY created_at DESC, rowid DESC"
-
-
-def did_you_mean(given: str, known: Sequence[str]) -> str:
-    """ "Did you mean …?" with the nearest known name, else the known names."""
-    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
-    if near:
-        return f"Did you mean '{near[0]}'?"
-    shown = ", ".join(known[:8]) + (f" and {len(known) - 8} more" if len(known) > 8 else "")
-    return f"There is: {shown}." if known else ""
 
 
 class Reader:
@@ -75,7 +65,7 @@ class Reader:
         if run is None:
             rows = self.connection.execute(f"SELECT id, name FROM runs {_LATEST_FIRST}").fetchall()
             known = list(dict.fromkeys(part for row in rows for part in (row[1], row[0])))
-            hint = did_you_mean(ref, known) or "`harness run FILE` makes one."
+            hint = (nearest(ref, known, most=8) if known else "") or "`harness run FILE` makes one."
             raise HarnessError(f"there is no run '{ref}' in {self.path}.", hint=hint)
         return run
 

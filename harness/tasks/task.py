@@ -10,9 +10,9 @@ from typing import Any
 
 from harness.analysis.errors import BUILT_IN_SLICES
 from harness.config import Experiment
-from harness.exceptions import ConfigError, DataError, Problem
+from harness.exceptions import ConfigError, DataError, Problem, nearest
 from harness.guard import blamed, expect
-from harness.plugins import Registry, nearest
+from harness.plugins import Registry
 from harness.rendering import fill, template_fields
 from harness.strategy import TaskFacts
 from harness.tasks.fingerprint import fingerprint, fingerprint_documents

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.exceptions import PluginError
+from harness.exceptions import PluginError, nearest
 from harness.local_code import LocalCode
 from harness.local_plugins import add_local_plugins
-from harness.plugins import LOCAL, Registered, Registry, load_plugins, nearest
+from harness.plugins import LOCAL, Registered, Registry, load_plugins
 from harness.testing.promise import Broken, NotApplicable
 from harness.testing.suites import promises_of
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from harness.exceptions import ModelError
-from harness.plugins import nearest
+from harness.exceptions import ModelError, nearest
 from harness.training.settings import Weights
 
 _LAYER = re.compile(r"\.(?:layers|h|blocks|block)\.(\d+)\.")
