@@ -15,13 +15,14 @@ from harness.plugins import Registered, Registry
 from harness.tables import TABLES, ArmTable
 
 Schema = dict[str, Any]
+KINDS = ("strategy", "metric", "task loader", "observer", "benchmark")
 
 
 def experiment_schema(registry: Registry) -> Schema:
     """The whole schema; plugins whose code cannot be imported are left out of it."""
     shared: Schema = {}
     tables = {name: _hoisted(model.model_json_schema(), name, shared) for name, model in TABLES.items()}
-    settings = {kind: _settings(registry, kind, shared) for kind in ("strategy", "metric", "task loader", "observer")}
+    settings = {kind: _settings(registry, kind, shared) for kind in KINDS}
     _use_plugins(tables, settings)
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -101,29 +102,34 @@ def _use_plugins(tables: Schema, settings: dict[str, dict[str, Schema]]) -> None
     task = tables["task"]
     _name(task["properties"]["metrics"], settings["metric"])
     _name(tables["run"]["properties"]["observers"], settings["observer"])
-    loaders = settings["task loader"]
-    own = dict(task["properties"])
-    own["loader"]["enum"] = sorted(loaders)
-    default = own["loader"].get("default")
-    for schema in loaders.values():
+    _one_of(task, "loader", settings["task loader"])
+    _one_of(tables["benchmarks"], "use", settings["benchmark"])
+
+
+def _one_of(table: Schema, key: str, plugins: dict[str, Schema]) -> None:
+    """A table whose `key` names a plugin and whose further keys are that plugin's settings."""
+    own = dict(table["properties"])
+    own[key]["enum"] = sorted(plugins)
+    default = own[key].get("default")
+    for schema in plugins.values():
         for name, entry in schema.get("properties", {}).items():
             if name in own:
-                continue  # a key that both we and the loader read keeps our type
-            seen = task["properties"].setdefault(name, {"anyOf": []})
+                continue  # a key that both we and the plugin read keeps our type
+            seen = table["properties"].setdefault(name, {"anyOf": []})
             if entry not in seen["anyOf"]:
                 seen["anyOf"].append(entry)
-    task["additionalProperties"] = False
-    task["allOf"] = []
-    for name, schema in sorted(loaders.items()):
-        extra = {key: entry for key, entry in schema.get("properties", {}).items() if key not in own}
-        other = [key for key in task["properties"] if key not in own and key not in extra]
-        chosen: Schema = {"properties": {"loader": {"const": name}}}
+    table["additionalProperties"] = False
+    table["allOf"] = []
+    for name, schema in sorted(plugins.items()):
+        extra = {setting: entry for setting, entry in schema.get("properties", {}).items() if setting not in own}
+        other = [setting for setting in table["properties"] if setting not in own and setting not in extra]
+        chosen: Schema = {"properties": {key: {"const": name}}}
         if name != default:
-            chosen["required"] = ["loader"]
+            chosen["required"] = [key]
         then: Schema = {"properties": {**extra, **dict.fromkeys(other, False)}}
-        if needed := [key for key in schema.get("required", []) if key in extra]:
+        if needed := [setting for setting in schema.get("required", []) if setting in extra]:
             then["required"] = needed
-        task["allOf"].append({"if": chosen, "then": then})
+        table["allOf"].append({"if": chosen, "then": then})
 
 
 def _name(field: Schema, plugins: dict[str, Schema]) -> None:

@@ -8,6 +8,7 @@ import gzip
 import html
 import io
 import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -15,15 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import vl_convert
 from synthetic_run import synthetic_run
 from test_report import HOSTILE, arm, bare, quickstart
 
 from harness.analysis.items import pick_items, transitions
-from harness.analysis.result import BreakEven, Comparison
+from harness.analysis.result import BreakEven, Comparison, CurveFit, CurvePoint, Interval, LearningCurve
 from harness.analysis.rows import Decision
 from harness.report.csv import cell, to_csv
 from harness.report.html import PageData, build, page_data, to_html
 from harness.report.html.chart import Chart, ChartData, log_ticks
+from harness.report.html.chart_learning import learning_curves
 from harness.report.html.labels import place_labels
 from harness.report.html.payload import ItemData, pack
 from harness.runner.analyse import Analysed, load
@@ -130,10 +133,10 @@ def test_hostile_names_stay_text(attack: str) -> None:
 
 
 def test_charts_are_valid_vega_lite(stored: tuple[Analysed, PageData]) -> None:
-    import vl_convert
-
     for draw in build.CHARTS:
         chart = draw(stored[0].comparison, stored[1].charts)
+        if draw is learning_curves:  # this run has none
+            continue
         assert isinstance(chart, Chart)
         svg = vl_convert.vegalite_to_svg({**chart.spec, "width": 400})
         assert "<path" in svg and "NaN" not in svg, chart.id
@@ -280,3 +283,22 @@ def test_failed_and_unfinished_trials_are_in_every_format(tmp_path: Path) -> Non
         assert form == "csv" or "ran out of memory" in result.output
     page = CliRunner().invoke(command, ["--format", "html", "--results", str(path)]).output
     assert "there is nothing to compare" in page and set(unpacked(page)["items"][0]["answers"]) == {"zero-shot"}
+
+
+def test_learning_curves_are_drawn_with_their_fit_and_what_twice_the_data_would_bring() -> None:
+    points = tuple(CurvePoint(n, Interval(score, score - 0.1, score + 0.1)) for n, score in ((50, 0.4), (100, 0.5)))
+    points += (CurvePoint(200, Interval(0.6)), CurvePoint(400, Interval(None)))
+    fit = CurveFit("log", a=-0.164, b=0.144, c=0.0)
+    whole = LearningCurve("lora", "f1", points, fit, 800, Interval(0.8, 0.7, 0.9))
+    short = LearningCurve("rag", "f1", points[:1], note="a fit needs at least 3 sizes")
+    base = quickstart()
+    assert learning_curves(base, ChartData()) is None
+    chart = learning_curves(replace(base, curves=(whole, short)), ChartData())
+    assert chart is not None and chart.missing == "rag: a fit needs at least 3 sizes"
+    rows = chart.spec["data"]["values"]
+    assert [(row["size"], row["score"]) for row in rows if row["kind"] == "estimate"] == [(800.0, 0.8)]
+    assert [row["size"] for row in rows if row["kind"] == "measured"] == [50, 100, 200, 50]
+    line = [row for row in rows if row["kind"] == "fit"]
+    assert (line[0]["size"], line[-1]["size"]) == (50.0, pytest.approx(800.0))
+    assert line[-1]["score"] == pytest.approx(-0.164 + 0.144 * math.log(800))
+    assert vl_convert.vegalite_to_svg(json.dumps({**chart.spec, "width": 400})).startswith("<svg")

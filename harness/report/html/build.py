@@ -24,13 +24,14 @@ from harness.report.columns import Column
 from harness.report.html.chart import Chart, ChartData
 from harness.report.html.chart_costs import monthly_cost, quality_against_cost
 from harness.report.html.chart_items import category_moves, error_categories, fates, training_curves
+from harness.report.html.chart_learning import learning_curves
 from harness.report.html.payload import ItemData, judged_items, pack
 from harness.report.text import one_line
 from harness.store.answers import item_answers, run_curves
 from harness.store.database import Store
 
 MOST_ITEMS = 1000
-CHARTS = (quality_against_cost, error_categories, fates, category_moves, monthly_cost, training_curves)
+CHARTS = (quality_against_cost, error_categories, fates, category_moves, monthly_cost, training_curves, learning_curves)
 
 
 @dataclass(frozen=True)
