@@ -28,8 +28,8 @@ from harness.models.requests import TrainSequence
 from perf._common import PeakMemory, arguments, finish, load, machine, say, versions
 
 BATCH = 16  # sequences per optimiser step of the peer; ours gets as many tokens
-STEPS, QUICK_STEPS = 10, 4
-HELD_OUT, QUICK_HELD_OUT = 100, 32
+STEPS, QUICK_STEPS = 6, 3
+HELD_OUT, QUICK_HELD_OUT = 40, 16
 LR = {"lora": 5e-4, "full": 5e-5}
 INSTRUCTION = "Answer the question with a short phrase, without explanation."
 

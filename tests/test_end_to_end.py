@@ -17,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 Write = Callable[[str, str], Path]
+LIMIT = 6  # items of every split: the whole path, quickly
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.toml"))
 SHIPPED = [path for path in EXPERIMENTS if "download = true" not in path.read_text(encoding="utf-8")]
 
@@ -54,7 +55,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[P
     def run(name: str) -> tuple[Path, dict[str, Any]]:
         if name not in done:
             folder = tmp_path_factory.mktemp(name)
-            done[name] = folder, run_json(folder, ROOT / "experiments" / f"{name}.toml", "--limit", "12")
+            done[name] = folder, run_json(folder, ROOT / "experiments" / f"{name}.toml", "--limit", str(LIMIT))
         return done[name]
 
     return run
@@ -65,10 +66,10 @@ def test_shipped_experiment_runs(toml: Path, shipped: Callable[[str], tuple[Path
     folder, report = shipped(toml.stem)
     assert report["run"]["name"] == toml.stem
     for arm in report["arms"]:
-        assert arm["status"] == "done" and arm["n"] == 12, arm["name"]
+        assert arm["status"] == "done" and arm["n"] == LIMIT, arm["name"]
         for interval in arm["metrics"].values():
             assert interval["low"] <= interval["value"] <= interval["high"]
-        assert sum(arm["errors"].values()) == 12
+        assert sum(arm["errors"].values()) == LIMIT
         assert arm["cost"]["tokens_in_per_request"] > 10 and arm["cost"]["usd_per_1k_requests"] > 0
         assert 0 < arm["latency_s"]["p50"] <= arm["latency_s"]["p95"]
         if "lora" in arm["name"] or "tun" in arm["name"]:
@@ -106,7 +107,7 @@ def test_quickstart_names_its_arms(shipped: Callable[[str], tuple[Path, dict[str
 def test_the_same_command_again_repeats_nothing(shipped: Callable[[str], tuple[Path, dict[str, Any]]]) -> None:
     folder, first = shipped("quickstart")
     trials = rows(folder, "SELECT id, started_at, finished_at, prediction_digest FROM trials")
-    again = run_json(folder, ROOT / "experiments" / "quickstart.toml", "--limit", "12")
+    again = run_json(folder, ROOT / "experiments" / "quickstart.toml", "--limit", str(LIMIT))
     assert rows(folder, "SELECT id, started_at, finished_at, prediction_digest FROM trials") == trials
     assert again["run"]["id"] == first["run"]["id"] and again["arms"] == first["arms"]
 
@@ -119,7 +120,7 @@ def test_a_new_metric_scores_without_a_model(
     text = (ROOT / "experiments" / "quickstart.toml").read_text(encoding="utf-8")
     changed = tmp_path / "more.toml"
     changed.write_text(text.replace('"exact_match",', '"exact_match", "rouge_1",'), encoding="utf-8")
-    report = run_json(folder, changed, "--limit", "12")
+    report = run_json(folder, changed, "--limit", str(LIMIT))
     assert rows(folder, "SELECT id, started_at FROM trials") == trials
     assert report["run"]["id"] != first["run"]["id"]
     assert all(arm["metrics"]["rouge_1"]["value"] is not None for arm in report["arms"])
