@@ -26,7 +26,7 @@ quickstart: install
 	$(BIN)/harness run experiments/quickstart.toml
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 stress: install
 	$(BIN)/python -m pytest -m slow

@@ -20,6 +20,8 @@ pytest_plugins = ["harness.testing.pytest_plugin"]
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HARNESS_CACHE"] = str(ROOT / ".pytest_cache" / "harness")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:  # several test processes share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

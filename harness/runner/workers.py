@@ -82,8 +82,16 @@ class Workers:
             "input": experiment.task.input,
             "instruction": experiment.task.instruction,
             "artifacts": str(self.artifacts.resolve()),
-            "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            "threads": _threads(),
             "online": self.online,
             "folder": experiment.folder,
             "local": dict(prepared.local),
         }
+
+
+def _threads() -> int:
+    """One for each core that this process may use; OMP_NUM_THREADS says otherwise, as in torch itself."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
