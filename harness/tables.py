@@ -140,4 +140,12 @@ TABLES: dict[str, type[BaseModel]] = {
     "run": RunTable,
 }
 LISTS = ("arm", "plugins", "eval", "category", "errors")  # top-level keys that are no plain tables
-LIMITS = ("latency_p95_s", "latency_p50_s", "usd_per_1k_requests", "usd_per_month", "peak_memory_bytes", "forgetting")
+LIMITS = (
+    "latency_p95_s",
+    "latency_p50_s",
+    "usd_per_1k_requests",
+    "usd_per_month",
+    "peak_memory_bytes",
+    "forgetting",
+    "refusal",
+)
