@@ -18,6 +18,7 @@ from harness.exceptions import PluginError
 from harness.local_code import loaded_attribute
 from harness.types import ErrorLabel, EvalContext, Example, Prediction
 from harness_plugins.metrics.base import MeanMetric, NotComputable
+from harness_plugins.metrics.structured import RegularExpression
 
 FACTS: dict[str, Callable[[Prediction, Example, EvalContext], Any]] = {
     "answer": lambda prediction, example, context: prediction.parsed,
@@ -155,17 +156,8 @@ class Pattern:
     """A category of your own: its pattern is found in the answer. The evidence is what was found."""
 
     class Config(_OwnCategory):
-        pattern: str = Field(description="A regular expression in Python's syntax.")
+        pattern: RegularExpression = Field(description="A regular expression in Python's syntax.")
         ignore_case: bool = Field(False, description="Case does not matter.")
-
-        @field_validator("pattern")
-        @classmethod
-        def _compiles(cls, pattern: str) -> str:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"not a regular expression: {error}") from None
-            return pattern
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from harness.types import EvalContext, Example, Prediction
 from harness_plugins.metrics.base import MeanMetric, NotComputable, require_references
@@ -127,6 +127,18 @@ class JsonSchema(MeanMetric):
             raise NotComputable("the answer or the schema is nested too deeply to be checked") from None
 
 
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return pattern
+
+
+#: A setting that must compile as a pattern of `re`.
+RegularExpression = Annotated[str, AfterValidator(_compiles)]
+
+
 class Regex(MeanMetric):
     """1 when the pattern (Python's `re`) is found in the answer, or matches all of it with `whole = true`; else 0.
     Needs no reference. Spaces around the answer are dropped first."""
@@ -134,18 +146,9 @@ class Regex(MeanMetric):
     class Config(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
 
-        pattern: str = Field(description="A regular expression in Python's syntax.")
+        pattern: RegularExpression = Field(description="A regular expression in Python's syntax.")
         whole: bool = Field(False, description="The pattern must match the whole answer.")
         ignore_case: bool = Field(False, description="Case does not matter.")
-
-        @field_validator("pattern")
-        @classmethod
-        def _compiles(cls, pattern: str) -> str:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"not a regular expression: {error}") from None
-            return pattern
 
     def __init__(self, config: Config) -> None:
         pattern = re.compile(config.pattern, re.IGNORECASE if config.ignore_case else 0)
