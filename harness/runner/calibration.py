@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -12,7 +11,7 @@ from harness.models.variant import Variant
 from harness.readout import log_prior
 from harness.rendering import Renderer
 from harness.runner.context import Emit
-from harness.runner.memory import PeakMemory
+from harness.runner.meter import Stopwatch
 from harness.tasks.task import WorkerTask
 from harness.types import Draft, LedgerEntry, Query
 
@@ -34,9 +33,8 @@ def calibrate(
     settings = adaptation.readout.settings
     if adaptation.readout.kind != "choose" or not settings.get("calibrate"):
         return adaptation
-    memory = PeakMemory(engine.loaded.device)
-    memory.start()
-    started = time.perf_counter()
+    watch = Stopwatch(engine.loaded.device)
+    watch.start()
     drafts = content_free_drafts(adaptation, renderer, task, settings["content_free"])
     prompts = [engine.loaded.chat.encode(renderer.messages(draft)) for draft in drafts]
     asked = list(dict.fromkeys(prompts))  # a prompt that is the same for all questions is asked and paid once
@@ -46,13 +44,16 @@ def calibrate(
         adaptation = adaptation.with_readout(Readout("choose", {**settings, "prior": log_prior(scores)}))
     else:
         emit("note", "the labels are not calibrated: no content-free prompt fits the model's window.")
-    for quantity, value, unit in (
-        ("wall_s", time.perf_counter() - started, "s"),
-        ("tokens_in", sum(answer.tokens_in for answer in answers), "tokens"),
-        ("tokens_out", sum(answer.tokens_out for answer in answers), "tokens"),
+    cost = watch.cost()
+    tokens_in = float(sum(answer.tokens_in for answer in answers))
+    tokens_out = float(sum(answer.tokens_out for answer in answers))
+    for row in (
+        cost.wall("prepare"),
+        LedgerEntry("prepare", "tokens_in", tokens_in, "tokens"),
+        LedgerEntry("prepare", "tokens_out", tokens_out, "tokens"),
+        cost.peak("prepare"),
     ):
-        emit("ledger", LedgerEntry("prepare", quantity, float(value), unit))
-    emit("ledger", LedgerEntry("prepare", "peak_memory_bytes", memory.peak_bytes(), "bytes", memory.basis))
+        emit("ledger", row)
     return adaptation
 
 

@@ -207,7 +207,13 @@ class _Run:
             return error
         if trial.changes_weights:
             self.workers.close()  # a fresh process: what earlier trials left in its heap would add to the peak
-        error, detail, evaluate_s = self._ask(trial, trial_id, self._spec(trial, trial_id))
+        spec = trial.spec(
+            self.prepared.source.digest,
+            kind="trial",
+            latency=trial.train is None,
+            done_items=self.store.done_items(trial_id),
+        )
+        error, detail, evaluate_s = self._ask(trial, trial_id, spec)
         error = error or self._unanswered(trial_id)
         self.store.add_ledger(trial_id, [LedgerEntry("evaluate", "wall_s", evaluate_s, "s")])
         self.store.finish_trial(trial_id, "failed" if error else "done", error or None, detail or None)
@@ -250,18 +256,6 @@ class _Run:
         if not (missing := expected - self.store.done_items(trial_id)):
             return ""
         return f"the trial left {len(missing)} of {len(expected)} items unanswered (first: '{min(missing)}')."
-
-    def _spec(self, trial: PlannedTrial, trial_id: int) -> dict[str, Any]:
-        return {
-            "kind": "trial",
-            "adaptation_key": trial.adaptation_key,
-            "model_digest": self.prepared.source.digest,
-            "chain": [asdict(use) for use in trial.chain],
-            "seed": trial.seed,
-            "done_items": sorted(self.store.done_items(trial_id)),
-            "latency": trial.train is None,
-            "train": trial.train,
-        }
 
     # ---------------------------------------------------------------------------------------------- messages
 

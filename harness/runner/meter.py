@@ -1,4 +1,4 @@
-"""What one phase used in this process: processor seconds, seconds for which a GPU was held, energy.
+"""What one phase cost in this process: wall and processor seconds, a GPU held, energy, peak memory.
 
 Energy is measured where the machine counts it: Intel's and AMD's RAPL counters (whole package, so that other processes
 are in it too) and NVIDIA's (through pynvml, where that is installed). Without RAPL it is estimated from processor
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from harness.runner.memory import PeakMemory
 from harness.types import LedgerEntry, Phase
 
 RAPL = Path("/sys/class/powercap")
@@ -88,6 +89,47 @@ class Meter:
             gone = (after or 0.0) - (before or 0.0)
             total += gone if gone >= 0 else gone + (_read(counter.with_name("max_energy_range_uj")) or 0.0)
         return total, "measured"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stretch of work cost. Stretches of one phase add up; of peaks the highest counts."""
+
+    wall_s: float = 0.0
+    spent: Spent = Spent()
+    peak_bytes: float | None = None
+    memory_basis: Literal["measured", "estimated"] = "measured"
+
+    def __add__(self, other: Cost) -> Cost:
+        peak = max(filter(None, (self.peak_bytes, other.peak_bytes)), default=None)
+        return Cost(self.wall_s + other.wall_s, self.spent + other.spent, peak, other.memory_basis)
+
+    def wall(self, phase: Phase) -> LedgerEntry:
+        return LedgerEntry(phase, "wall_s", self.wall_s, "s")
+
+    def peak(self, phase: Phase) -> LedgerEntry:
+        return LedgerEntry(phase, "peak_memory_bytes", self.peak_bytes, "bytes", self.memory_basis)
+
+    def entries(self, phase: Phase) -> list[LedgerEntry]:
+        """Everything, as ledger rows."""
+        return [self.wall(phase), *self.spent.entries(phase), self.peak(phase)]
+
+
+class Stopwatch:
+    """Everything that a phase costs, from `start` to `cost`."""
+
+    def __init__(self, device: str) -> None:
+        self.memory, self.meter, self.started = PeakMemory(device), Meter(device), time.perf_counter()
+
+    def start(self) -> None:
+        self.memory.start()
+        self.meter.start()
+        self.started = time.perf_counter()
+
+    def cost(self) -> Cost:
+        wall = time.perf_counter() - self.started
+        spent, peak = self.meter.spent(), self.memory.peak_bytes()
+        return Cost(wall, spent, peak, self.memory.basis)
 
 
 def _rapl_counters(folder: Path) -> list[Path]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from harness.config import Experiment, Use
 from harness.exceptions import ConfigError, PluginError, Problem
@@ -30,6 +32,20 @@ class PlannedTrial:
     changes_weights: bool
     trains: bool = False  # some strategy of its chain changes the model
     train: tuple[str, ...] | None = None  # examples that it may learn from, on a learning curve; None: all
+
+    def spec(self, model_digest: str, *, kind: str, latency: bool, done_items: Iterable[str] = ()) -> dict[str, Any]:
+        """What a worker is sent. `kind`: "trial", or "candidate" for answers to the validation examples; `done_items`
+        are answered already."""
+        return {
+            "kind": kind,
+            "adaptation_key": self.adaptation_key,
+            "model_digest": model_digest,
+            "chain": [asdict(use) for use in self.chain],
+            "seed": self.seed,
+            "done_items": sorted(done_items),
+            "latency": latency,
+            "train": self.train,
+        }
 
 
 @dataclass(frozen=True)

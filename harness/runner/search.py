@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -140,7 +140,9 @@ class Searcher:
 
         if trial.changes_weights:
             self.workers.close()  # a fresh base before and after
-        error, detail, _ = self.workers.ask(self._spec(trial), take)
+        error, detail, _ = self.workers.ask(
+            trial.spec(self.prepared.source.digest, kind="candidate", latency=False), take
+        )
         if trial.changes_weights or error:
             self.workers.close()
         answered = [prediction.item_id for prediction in predictions]
@@ -176,17 +178,6 @@ class Searcher:
             error=error or None,
             error_detail=detail or None,
         )
-
-    def _spec(self, trial: PlannedTrial) -> dict[str, Any]:
-        return {
-            "kind": "candidate",
-            "adaptation_key": trial.adaptation_key,
-            "model_digest": self.prepared.source.digest,
-            "chain": [asdict(use) for use in trial.chain],
-            "seed": trial.seed,
-            "done_items": [],
-            "latency": False,
-        }
 
 
 def _failed_costs(trial: PlannedTrial, seconds: float) -> list[LedgerEntry]:

@@ -21,8 +21,7 @@ from harness.rendering import Renderer
 from harness.runner.calibration import bind_readout, calibrate
 from harness.runner.context import AdaptContext, Emit
 from harness.runner.evaluate import Judge
-from harness.runner.memory import PeakMemory
-from harness.runner.meter import Meter, Spent, unknown
+from harness.runner.meter import Cost, Stopwatch, unknown
 from harness.runner.predictions import prediction
 from harness.runner.reading import Reading
 from harness.tasks.task import WorkerTask
@@ -60,7 +59,7 @@ class Trial:
         self.metric = metric
         self.seed = int(spec["seed"])
         self.folder = engine.artifacts / spec["adaptation_key"][:24]
-        self.memory, self.meter = PeakMemory(engine.loaded.device), Meter(engine.loaded.device)
+        self.watch = Stopwatch(engine.loaded.device)
         self._kept: list[tuple[str, Any]] = []
 
     def run(self, emit: Emit) -> None:
@@ -98,23 +97,15 @@ class Trial:
             emit(kind, value)
 
         adaptation = Adaptation(ModelState(self.spec["model_digest"]), readout=Readout(self.task.readout))
-        walls: dict[Phase, float] = {}
-        peaks: dict[Phase, float | None] = {}
-        spent: dict[Phase, Spent] = {}
+        phases: dict[Phase, Cost] = {}
         for use in (Use(**use) for use in self.spec["chain"]):
             entry = self.registry.get("strategy", use.use)
             phase: Phase = "train" if getattr(entry.spec, "changes", "prompt") == "model" else "prepare"
-            self.memory.start()
-            self.meter.start()
-            started = time.perf_counter()
+            self.watch.start()
             adaptation = self._adapt_one(entry, use, adaptation, keep)
-            walls[phase] = walls.get(phase, 0.0) + time.perf_counter() - started
-            spent[phase] = spent.get(phase, Spent()) + self.meter.spent()
-            peaks[phase] = max(filter(None, (peaks.get(phase), self.memory.peak_bytes())), default=None)
-        for phase, seconds in walls.items():
-            keep("ledger", LedgerEntry(phase, "wall_s", seconds, "s"))
-            keep("ledger", LedgerEntry(phase, "peak_memory_bytes", peaks[phase], "bytes", self.memory.basis))
-            for row in spent[phase].entries(phase):
+            phases[phase] = phases.get(phase, Cost()) + self.watch.cost()
+        for phase, cost in phases.items():
+            for row in cost.entries(phase):
                 keep("ledger", row)
         for delta in adaptation.model.deltas:
             keep("artifact", {"kind": delta.kind, "path": delta.path, "digest": delta.digest})
@@ -152,9 +143,7 @@ class Trial:
         run was interrupted."""
         queries = self.task.test
         done = set(self.spec["done_items"])
-        self.memory.start()
-        self.meter.start()
-        started = time.perf_counter()
+        self.watch.start()
         read = Reading(adaptation, self.task, self.renderer, self.registry)
         drafts = [self.renderer.draft(adaptation, query) for query in queries]
         prompts = [self.engine.loaded.chat.encode(self.renderer.messages(draft)) for draft in drafts]
@@ -182,17 +171,14 @@ class Trial:
             skip=(lambda positions: all(queries[position].id in done for position in positions)) if done else None,
             sink=sink,
         )
+        cost = self.watch.cost()
         if done:  # a resumed trial: what the earlier part took is lost, so the whole is unknown
-            rows = [LedgerEntry("predict", "wall_s", None, "s", "unknown"), *unknown("predict")]
+            rows = [LedgerEntry("predict", "wall_s", None, "s", "unknown"), *unknown("predict"), cost.peak("predict")]
         else:
-            rows = [LedgerEntry("predict", "wall_s", time.perf_counter() - started, "s")]
-            rows += self.meter.spent().entries("predict")
-            rows.append(predict_entry(self.engine.loaded.model.config, tokens[0], tokens[1], len(queries)))
+            flops = predict_entry(self.engine.loaded.model.config, tokens[0], tokens[1], len(queries))
+            rows = [*cost.entries("predict"), flops]
         for row in rows:
             emit("ledger", row)
-        emit(
-            "ledger", LedgerEntry("predict", "peak_memory_bytes", self.memory.peak_bytes(), "bytes", self.memory.basis)
-        )
 
     def latency(self, adaptation: Adaptation, variant: Variant, emit: Emit) -> None:
         """Seconds per request: one at a time, warm, retrieval included, on items spread over the test set."""
