@@ -16,10 +16,15 @@ PEERS = {
     "generation": "Generation against transformers' `generate` (whole calls)",
     "training": "Training against transformers' `Trainer` with peft",
 }
-FORMATS = {
-    "scoring": ("float32", "bfloat16"),
-    "generation": ("float32", "bfloat16"),
-    "training": ("`Trainer` at its defaults (float32)", "`Trainer` at its best setting (bf16, grouped by length)"),
+DTYPES = {"workloads": "float32", "workloads_bf16": "bfloat16"}
+TITLES = {
+    "scoring": DTYPES,
+    "generation": DTYPES,
+    "training": {
+        "workloads": "`Trainer` at its defaults (float32)",
+        "workloads_bf16": "`Trainer` at its best setting (bf16, grouped by length)",
+        "workloads_trl": "TRL's `SFTTrainer` (bf16, grouped by length)",
+    },
 }
 
 
@@ -39,7 +44,7 @@ def _section(name: str, file: Path) -> str:
     place = f"{machine['processor']}, {machine['threads']} threads ({machine['vector_instructions']})"
     data = f"; {found['data']}" if "data" in found else ""
     lines += [f"{place}, {machine['system']}, {_size(machine['memory_bytes'])} of memory; {versions}{data}.", ""]
-    for key, title in zip(("workloads", "workloads_bf16"), FORMATS[name], strict=True):
+    for key, title in TITLES[name].items():
         if found.get(key):
             lines += [f"### {title}", "", *_table(found[key]), ""]
     return "\n".join(lines)

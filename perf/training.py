@@ -1,15 +1,18 @@
-"""Training against transformers' `Trainer` with peft: `python -m perf.training [--model FOLDER] [--quick]`.
+"""Training against transformers' `Trainer` with peft, and TRL's `SFTTrainer` where it is installed:
+`python -m perf.training [--model FOLDER] [--quick]`.
 
 Same made-up question-answer items as token ids (rendered as this harness renders them: chat template, instruction, for
 half of them a passage), same sequences per optimiser step on average, AdamW, learning rate, schedule and number of
-steps, the loss on answers only. We run at our default (bfloat16 where the processor is fast at it); the peer at its
-defaults (float32) and at its best setting (bf16=True, grouped by length). Every run is a process of its own, in turns,
-each round with another seed. Tokens per second are those of prompts and answers without padding over the time of the
-training alone. Validation losses come from one plain float32 forward for both sides, as means over the rounds.
+steps, the loss on answers only. We run at our default (bfloat16 where the processor is fast at it); `Trainer` at its
+defaults (float32) and at its best setting (bf16=True, grouped by length); `SFTTrainer` in bfloat16, grouped by length,
+without recomputing activations. Every run is a process of its own, all sides in turns, each round with another seed.
+Tokens per second are those of prompts and answers without padding over the time of the whole call that trains.
+Validation losses come from one plain float32 forward for all sides, as means over the rounds.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import random
 import statistics
@@ -28,9 +31,11 @@ from harness.models.requests import TrainSequence
 from perf._common import PeakMemory, arguments, finish, load, machine, say, versions
 
 BATCH = 16  # sequences per optimiser step of the peer; ours gets as many tokens
-STEPS, QUICK_STEPS = 6, 3
-HELD_OUT, QUICK_HELD_OUT = 40, 16
+STEPS, QUICK_STEPS = 8, 3
+HELD_OUT, QUICK_HELD_OUT = 60, 16
 LR = {"lora": 5e-4, "full": 5e-5}
+# Key of a peer's rows in the result; the peer. "float32" and "bfloat16" of `--dtype` choose among them.
+PEERS = {"workloads": "defaults", "workloads_bf16": "best", "workloads_trl": "trl"}
 INSTRUCTION = "Answer the question with a short phrase, without explanation."
 
 
@@ -92,7 +97,7 @@ def _lora_config() -> Any:
 
 
 def run_ours(model: Any, method: str, train: list[TrainSequence], steps: int, seed: int) -> float:
-    """Trains; returns the seconds of training alone."""
+    """Trains; returns the seconds of the whole call."""
     from harness.training.loop import fit
     from harness.training.settings import TrainSettings
     from harness.training.trainable import Trainable, lora_trainable, weights_trainable
@@ -112,17 +117,30 @@ def run_ours(model: Any, method: str, train: list[TrainSequence], steps: int, se
         warmup_ratio=0.1,
         schedule="linear",
     )
+    start = time.perf_counter()
     result = fit(trainable, train, [], settings, seed=seed)
+    seconds = time.perf_counter() - start
     if result.steps != steps or result.seen_tokens < 0.97 * tokens:
         say(f"  note: {result.steps} steps over {result.seen_tokens} of {tokens} tokens")
-    return result.wall_s * tokens / result.seen_tokens
+    return seconds * tokens / result.seen_tokens
 
 
-def run_peer(model: Any, method: str, best: bool, train: list[TrainSequence], seed: int) -> float:
-    """The same by transformers' Trainer; returns the seconds of `train()` alone."""
+def _collate(batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    width = max(len(row["input_ids"]) for row in batch)
+
+    def padded(name: str, fill: int) -> torch.Tensor:
+        return torch.tensor([row[name] + [fill] * (width - len(row[name])) for row in batch])
+
+    mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in batch])
+    return {"input_ids": padded("input_ids", 0), "labels": padded("labels", -100), "attention_mask": mask}
+
+
+def run_peer(peer: str, model: Any, tokenizer: Any, job: dict[str, Any], train: list[TrainSequence]) -> float:
+    """The same by a peer; returns the seconds of its `train()` alone."""
     from transformers import Trainer, TrainingArguments, set_seed
 
-    set_seed(seed)
+    method = job["method"]
+    set_seed(job["seed"])
     if method == "lora":
         from peft import get_peft_model
 
@@ -135,34 +153,33 @@ def run_peer(model: Any, method: str, best: bool, train: list[TrainSequence], se
         }
         for sequence in train
     ]
-
-    def collate(batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        width = max(len(row["input_ids"]) for row in batch)
-
-        def padded(name: str, fill: int) -> torch.Tensor:
-            return torch.tensor([row[name] + [fill] * (width - len(row[name])) for row in batch])
-
-        mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in batch])
-        return {"input_ids": padded("input_ids", 0), "labels": padded("labels", -100), "attention_mask": mask}
-
+    best = {"bf16": True, "train_sampling_strategy": "group_by_length"}
     with tempfile.TemporaryDirectory() as folder:
-        options = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=BATCH,
-            num_train_epochs=1,
-            learning_rate=LR[method],
-            lr_scheduler_type="linear",
-            warmup_steps=0.1,
-            seed=seed,
-            use_cpu=True,
-            report_to=[],
-            save_strategy="no",
-            logging_strategy="no",
-            disable_tqdm=True,
-            remove_unused_columns=True,
-            **({"bf16": True, "train_sampling_strategy": "group_by_length"} if best else {"bf16": False}),
-        )
-        trainer = Trainer(model=model, args=options, train_dataset=rows, data_collator=collate)
+        options: dict[str, Any] = {
+            "output_dir": folder,
+            "per_device_train_batch_size": BATCH,
+            "num_train_epochs": 1,
+            "learning_rate": LR[method],
+            "lr_scheduler_type": "linear",
+            "warmup_steps": 0.1,
+            "seed": job["seed"],
+            "use_cpu": True,
+            "report_to": [],
+            "save_strategy": "no",
+            "logging_strategy": "no",
+            "disable_tqdm": True,
+        }
+        if peer == "trl":
+            from datasets import Dataset
+            from trl import SFTConfig, SFTTrainer
+
+            config = SFTConfig(**options, **best, gradient_checkpointing=False, max_length=None)
+            data = Dataset.from_list(rows)
+            trainer = SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer)
+        else:
+            chosen = best if peer == "best" else {"bf16": False}
+            args = TrainingArguments(**options, **chosen)
+            trainer = Trainer(model=model, args=args, train_dataset=rows, data_collator=_collate)
         start = time.perf_counter()
         trainer.train()
         return time.perf_counter() - start
@@ -183,7 +200,7 @@ def child(job: dict[str, Any]) -> None:
         if job["side"] == "ours":
             seconds = run_ours(model, job["method"], train, steps, job["seed"])
         else:
-            seconds = run_peer(model, job["method"], job["best"], train, job["seed"])
+            seconds = run_peer(job["side"], model, tokenizer, job, train)
     cpu = time.process_time() - cpu
     tokens = sum(len(sequence.prompt) + len(sequence.target) for sequence in train)
     loss = plain_loss(model, held_out) if held_out else None
@@ -198,38 +215,41 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def compare(name: str, method: str, best: bool, options: Any) -> dict[str, Any]:
-    """One workload: rounds in turns, another seed each."""
+def compare(method: str, peers: Sequence[str], options: Any) -> dict[str, dict[str, Any]]:
+    """One workload: all sides in turns, each round with another seed; a row for each peer."""
     quick = options.quick
     rounds = options.rounds or (1 if quick else 3)
-    sides: dict[str, list[dict[str, Any]]] = {"ours": [], "peer": []}
+    sides: dict[str, list[dict[str, Any]]] = {side: [] for side in ("ours", *peers)}
     for number in range(rounds):
         for side, results in sides.items():
             job = {
                 "side": side,
                 "method": method,
-                "best": best,
                 "model": options.model,
                 "seed": number,
                 "steps": QUICK_STEPS if quick else STEPS,
                 "held_out": QUICK_HELD_OUT if quick else HELD_OUT,
             }
             results.append(run(job))
-            say(f"  {name} {side}: {results[-1]['tokens_per_s']:,.0f} tokens/s, loss {results[-1]['loss']:.4f}")
+            say(f"  {method} {side}: {results[-1]['tokens_per_s']:,.0f} tokens/s, loss {results[-1]['loss']:.4f}")
     rates = {side: statistics.median(result["tokens_per_s"] for result in sides[side]) for side in sides}
     cpu = {side: statistics.median(result["tokens_per_cpu_s"] for result in sides[side]) for side in sides}
     losses = {side: statistics.mean(result["loss"] for result in sides[side]) for side in sides}
+    peaks = {side: max(result["peak"] for result in sides[side]) for side in sides}
     return {
-        "name": name,
-        "ours": round(rates["ours"], 1),
-        "peer": round(rates["peer"], 1),
-        "unit": "tokens/s",
-        "ratio": round(rates["ours"] / rates["peer"], 2),
-        "peak_memory_bytes": {side: max(result["peak"] for result in sides[side]) for side in sides},
-        "validation_loss": {side: round(losses[side], 5) for side in sides},
-        "rounds": rounds,
-        # On a machine that others use too, processor time is the steadier measure.
-        "ratio_of_processor_time": round(cpu["ours"] / cpu["peer"], 2),
+        peer: {
+            "name": method,
+            "ours": round(rates["ours"], 1),
+            "peer": round(rates[peer], 1),
+            "unit": "tokens/s",
+            "ratio": round(rates["ours"] / rates[peer], 2),
+            "peak_memory_bytes": {"ours": peaks["ours"], "peer": peaks[peer]},
+            "validation_loss": {"ours": round(losses["ours"], 5), "peer": round(losses[peer], 5)},
+            "rounds": rounds,
+            # On a machine that others use too, processor time is the steadier measure.
+            "ratio_of_processor_time": round(cpu["ours"] / cpu[peer], 2),
+        }
+        for peer in peers
     }
 
 
@@ -240,15 +260,16 @@ def main() -> None:
     if options.child:
         child(json.loads(options.child))
         return
-    result: dict[str, Any] = {"machine": machine(), "versions": versions("torch", "transformers", "peft")}
-    wanted = {"float32": (False,), "bfloat16": (True,), "both": (False, True)}[options.dtype]
-    for best in wanted:
-        rows = []
-        for method in ("lora", "full"):
-            if options.only is None or method in options.only:
-                say(f"{method}, peer at {'its best setting (bf16, grouped by length)' if best else 'its defaults'}")
-                rows.append(compare(method, method, best, options))
-        result["workloads_bf16" if best else "workloads"] = rows
+    result: dict[str, Any] = {"machine": machine(), "versions": versions("torch", "transformers", "peft", "trl")}
+    wanted = {"float32": ["workloads"], "bfloat16": ["workloads_bf16"], "both": list(PEERS)}[options.dtype]
+    if importlib.util.find_spec("trl") is None:
+        wanted = [key for key in wanted if key != "workloads_trl"]
+    for method in ("lora", "full"):
+        if options.only is None or method in options.only:
+            say(f"{method}: ours, then {', '.join(PEERS[key] for key in wanted)}")
+            found = compare(method, [PEERS[key] for key in wanted], options)
+            for key in wanted:
+                result.setdefault(key, []).append(found[PEERS[key]])
     finish(result)
 
 

@@ -1,4 +1,5 @@
-"""Leaner forward and backward passes for two kinds of layers, while a training runs: LoRA's and root-mean-square norms.
+"""Leaner forward and backward passes for three kinds of layers, while a training runs: LoRA's, root-mean-square norms,
+and an embedding that is trained.
 
 Same results to rounding, fewer passes over memory. A layer is only replaced where it is of the plain form, and a norm
 only where it gives the same numbers as the model's own on random input; all others run as they are.
@@ -14,6 +15,8 @@ import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from harness.training.sink import GradientSink
 
 
 class _LoraLinear(torch.autograd.Function):
@@ -77,12 +80,34 @@ class _RmsNorm(torch.autograd.Function):
         return wide.to(x.dtype), grad_weight, None
 
 
+class _Embedding(torch.autograd.Function):
+    """Rows of weight [vocabulary, size] at ids. Their gradients are added where they belong, in the weight's sink; the
+    plain layer makes a gradient of the whole matrix. `padding`: an id whose row gets none, or None."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, ids: Tensor, sink: GradientSink, padding: int | None) -> Tensor:
+        ctx.save_for_backward(ids)
+        ctx.sink, ctx.padding = sink, padding
+        return nn.functional.embedding(ids, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, None, None]:
+        (ids,) = ctx.saved_tensors
+        flat, rows = ids.reshape(-1), grad.reshape(-1, grad.shape[-1])
+        if ctx.padding is not None:
+            real = flat != ctx.padding
+            flat, rows = flat[real], rows[real]
+        ctx.sink.add_rows(flat, rows)
+        return None, None, None, None
+
+
 @contextmanager
 def fast_layers(model: nn.Module) -> Iterator[int]:
     """Layers run lean inside this context; yields how many do."""
     changed: list[nn.Module] = []
     for module in model.modules():
-        forward = _lora_forward(module) or _norm_forward(module)
+        forward = _lora_forward(module) or _norm_forward(module) or _embedding_forward(module)
         if forward is not None and "forward" not in module.__dict__:
             module.forward = forward  # shadows the class's method
             changed.append(module)
@@ -119,6 +144,20 @@ def _lora_forward(layer: nn.Module) -> Callable[..., Tensor] | None:
             return LoraLinear.forward(module, x)
         out = _LoraLinear.apply(flat, base.weight, base.bias, scales, *pairs)
         return out.view(*x.shape[:-1], -1)
+
+    return forward
+
+
+def _embedding_forward(layer: nn.Module) -> Callable[..., Tensor] | None:
+    module: Any = layer
+    if type(module) is not nn.Embedding or module.max_norm is not None or module.scale_grad_by_freq or module.sparse:
+        return None
+    sink = GradientSink.find(module.weight)
+    if sink is None:
+        return None
+
+    def forward(ids: Tensor) -> Tensor:
+        return _Embedding.apply(module.weight, ids, sink, module.padding_idx)
 
     return forward
 

@@ -6,13 +6,13 @@ tensors an adapter has.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from harness.training.settings import TrainSettings
+from harness.training.sink import GradientSink
 from harness.training.trainable import Trainable
 
 
@@ -36,8 +36,10 @@ class _Group:
             self.master[place].copy_(parameter.data.flatten())
             start = place.stop
         self.refresh()
+        self.sinks: list[GradientSink] = []
         for parameter, place in zip(parameters, self.slices, strict=True):
             parameter.data = self.working[place].view(parameter.shape)
+            self.sinks.append(GradientSink.of(parameter, self.grad[place].view(parameter.shape)))
 
     def refresh(self) -> None:
         if self.working is not self.master:
@@ -60,9 +62,9 @@ class WorkingWeights:
             for (stage, plain), parameters in sorted(members.items(), key=lambda item: item[0])
         ]
         self._hooks = [
-            parameter.register_post_accumulate_grad_hook(self._collect(group.grad[place].view(parameter.shape)))
+            parameter.register_post_accumulate_grad_hook(sink.take)
             for group in self.groups
-            for parameter, place in zip(group.parameters, group.slices, strict=True)
+            for parameter, sink in zip(group.parameters, group.sinks, strict=True)
         ]
         tensors = []
         for group in self.groups:
@@ -80,17 +82,6 @@ class WorkingWeights:
                 self._frozen.append((tensor, tensor.data))
                 tensor.data = tensor.data.to(dtype)
 
-    @staticmethod
-    def _collect(into: Tensor) -> Callable[[Tensor], None]:
-        """Adds a parameter's gradient to the float32 buffer as soon as it is there, and frees it."""
-
-        def hook(parameter: Tensor) -> None:
-            assert parameter.grad is not None
-            into.add_(parameter.grad)
-            parameter.grad = None
-
-        return hook
-
     @property
     def stages(self) -> int:
         """Stages of a gradual unfreezing; 1 without."""
@@ -104,19 +95,27 @@ class WorkingWeights:
             for parameter in group.parameters:
                 parameter.requires_grad_(on)
 
+    def _trained(self) -> list[bool]:
+        """Per group, whether it is unfrozen."""
+        return [settings["params"][0].grad is not None for settings in self.optimizer.param_groups]
+
     def step(self, lr: float, scale: float) -> float:
         """One optimiser step with gradients times `scale`; returns their norm before clipping."""
-        norm = torch.stack([group.grad.norm() for group in self.groups]).norm() * scale
+        groups = [group for group, on in zip(self.groups, self._trained(), strict=True) if on]
+        for group in groups:
+            for sink in group.sinks:
+                sink.close()
+        norm = torch.stack([group.grad.norm() for group in groups]).norm() * scale
         factor = torch.tensor(scale)
         if self.max_grad_norm is not None:
             factor = factor * torch.clamp(self.max_grad_norm / (norm.cpu() + 1e-6), max=1.0)
-        for group, settings in zip(self.groups, self.optimizer.param_groups, strict=True):
-            group.grad.mul_(factor.to(group.grad.device))
+        for settings in self.optimizer.param_groups:
             settings["lr"] = lr
+        # The fused step divides gradients by this as it reads them: one pass over memory less than scaling them before.
+        self.optimizer.grad_scale = (1 / factor).to(groups[0].grad.device)  # type: ignore[attr-defined]
         self.optimizer.step()
-        for group in self.groups:
+        for group in groups:
             group.refresh()
-            group.grad.zero_()
         return float(norm)
 
     def state(self) -> dict[str, Tensor]:
@@ -156,6 +155,7 @@ class WorkingWeights:
             hook.remove()
         for group in self.groups:
             for parameter, place, dtype in zip(group.parameters, group.slices, group.rest_dtypes, strict=True):
+                GradientSink.forget(parameter)
                 parameter.grad = None
                 parameter.data = group.master[place].view(parameter.shape).to(dtype, copy=True)
         for tensor, data in self._frozen:

@@ -12,9 +12,9 @@ class FullFinetune(TrainingStrategy):
     class Config(TrainSettings):
         lr: float = Field(5e-5, gt=0, description="Peak learning rate.")
         tokens_per_forward: int = Field(
-            512,
+            1024,
             ge=1,
-            description="Most tokens per forward pass: small, because the optimiser's state fills the memory.",
+            description="Most tokens per forward pass; fewer save memory, of which the optimiser's state takes much.",
         )
         train: TrainPart = Field(
             "all",
