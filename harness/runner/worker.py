@@ -20,6 +20,7 @@ def main(connection: Connection, setup: Mapping[str, Any]) -> None:
     """Entry point of the spawned process. `setup` is the same for all trials of a run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars would tear our own display
     # oneDNN keeps compiled kernels for each shape it meets, and every batch has another token count: its default of
     # 1,024 kernels costs 0.4 GiB in a full fine-tuning; with fewer than 100 a step of one no longer finds its own.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
