@@ -16,9 +16,10 @@ class EmbeddingSimilarity(MeanMetric):
     """Cosine of the sentence embeddings of answer and reference (Reimers and Gurevych, 2019, Sentence-BERT), the best
     over the references, with negative values as 0. Texts are embedded as they stand, by the packaged all-MiniLM-L6-v2
     (which reads the first 256 tokens) unless `model` says otherwise. An empty answer is 0, and 1 where a reference is
-    empty too: what the model makes of nothing is the embedding of its own start and end marks, which says nothing of a
-    text and is not far from short ones. Unrelated texts are seldom at 0, and a wrong answer of the right kind (another
-    city) is often above 0.5: read differences between arms, not the height."""
+    empty too: the mean over the words of no words is the zero vector, which is similar to nothing. (What the model
+    itself gives for an empty text is the embedding of its start and end marks; its cosine with the quickstart's
+    references is 0.18 on average, as that of another question's gold answer is, and up to 0.48.) It knows topics, not
+    facts: "warm" and "cold" are at 0.76, "1945" and "1946" at 0.80. Read differences between arms, not the height."""
 
     class Config(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
