@@ -343,7 +343,7 @@ def test_a_failing_measurement_costs_its_metric_only(lab: Lab, monkeypatch: pyte
     for metric in ("exact_match", "embedding_similarity", "consistency"):
         assert value(comparison, "zero", metric).value is not None
     (notes,) = lab.rows("SELECT notes FROM trials")
-    assert json.loads(notes[0]) == ["gold_likelihoods could not be measured: planted The same command tries again."]
+    assert json.loads(notes[0]) == ["gold_likelihoods could not be measured: planted. The same command tries again."]
     again = lab.run(ALL, ZERO)
     assert lab.asked == ["gold_likelihoods"]
     assert value(again, "zero", "gold_perplexity").value > 1
@@ -361,10 +361,12 @@ def test_answers_that_change_lose_what_was_measured(lab: Lab) -> None:
     assert one.item_id not in left and two.item_id in left and len(left) == 23
 
 
-def test_points_of_a_learning_curve_measure_the_deciding_metric_only(lab: Lab) -> None:
+def test_points_of_a_learning_curve_measure_the_deciding_metric_only(lab: Lab, registry: Registry) -> None:
     head = HEAD + '    [learning_curve]\n    sizes = [8]\n    arms = ["lora"]\n'
     lab.run('"exact_match", "gold_perplexity"', ZERO, LORA, head=head)
     assert lab.asked == ["trial", "gold_likelihoods", "trial", "gold_likelihoods", "trial"]
+    with open_store(lab.database) as store:
+        assert rescore(store, None, registry).notes == ()
     lab.run('"gold_perplexity", "exact_match"', ZERO, LORA, head=head)
     assert lab.asked == ["gold_likelihoods"] and Recorded.specs[0]["train"] is not None
 

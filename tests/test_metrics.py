@@ -9,6 +9,7 @@ import re
 import string
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -379,6 +380,40 @@ def test_texts_are_embedded_once_and_in_one_go(monkeypatch):
     metric.prepare([predicted("Bern"), predicted("Kyiv")], [gold("Lima")] * 2)
     assert asked[2:] == [["Bern", "Kyiv"]] and set(metric.embedder._vectors) == {"Lima", "Bern", "Kyiv"}
     embedding.embedder.cache_clear()
+
+
+CHILD = """
+import time
+from harness_plugins.embedding import _child, embedder
+if __name__ == "__main__":
+    texts = [f"text {n}" for n in range(6)]
+    made = embedder("all-MiniLM-L6-v2", 4, "test")
+    made.prepare(texts)
+    print(*_child()._processes, sum(made.similarity(text, "text 3") for text in texts), flush=True)
+    time.sleep(60)
+"""
+
+
+def test_texts_are_embedded_in_a_process_that_ends_with_this_one(tmp_path):
+    import psutil
+
+    from harness_plugins.embedding import embedder
+
+    program = tmp_path / "program.py"
+    program.write_text(CHILD)
+    with subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, text=True) as parent:
+        pid, total = parent.stdout.readline().split()
+        child = psutil.Process(int(pid))
+        assert child.is_running()
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:  # that nobody has buried it is not its fault
+        assert time.monotonic() < deadline, "the process outlives its parent"
+        time.sleep(0.05)
+    import torch  # noqa: F401  (from here on texts are embedded in this process)
+
+    here = embedder("all-MiniLM-L6-v2", 64, "test")
+    assert sum(here.similarity(f"text {n}", "text 3") for n in range(6)) == pytest.approx(float(total), abs=1e-4)
 
 
 def test_an_embedding_model_that_is_missing_is_named():

@@ -229,8 +229,7 @@ class _Run:
         """(whether anything was measured, why a metric failed or nothing). What cannot be measured is unknown, with the
         reason, and costs neither the trial nor other metrics anything; the same command tries again. A point of a
         learning curve shows the deciding metric only."""
-        primary = self.prepared.experiment.primary_metric
-        judges = [judge for judge in self.late.judges if trial.train is None or judge.id == primary]
+        judges = self.late.of(None if trial.train is None else self.prepared.experiment.primary_metric)
         failed: dict[str, str] = {}
         due = self.late.due(trial_id, judges)
         for want, done in due:
@@ -240,8 +239,8 @@ class _Run:
             text = f"{want.kind} could not be measured"
             forget_notes(self.store, trial_id, text)
             if error:
-                failed[want.key] = f"{text}: {error.splitlines()[0]}"
-                note = f"{failed[want.key]} The same command tries again."
+                failed[want.key] = f"{text}: {error.splitlines()[0].rstrip('.')}"
+                note = f"{failed[want.key]}. The same command tries again."
                 self.store.add_note(trial_id, note)
                 self.display.note(f"{trial.arm}: {note}")
                 self.workers.close()

@@ -83,6 +83,10 @@ class LateMetrics:
         self.wanted = {judge.id: want for judge in self.judges if (want := wanted(judge)) is not None}
         self.items = [example.id for example in evaluator.task.test]
 
+    def of(self, only: str | None) -> list[Judge]:
+        """All late metrics, or `only` that one: a point of a learning curve shows the deciding metric alone."""
+        return [judge for judge in self.judges if only in (None, judge.id)]
+
     def key(self, judge: Judge) -> str:
         """The key of what the metric has measured; empty where that is nothing."""
         return self.wanted[judge.id].key if judge.id in self.wanted else ""

@@ -67,12 +67,16 @@ def rescore(
         notes.append("The words of the corpus were not stored with this run: spelling is judged without them.")
     judged: dict[str, int] = {}
     unmeasured: dict[str, int] = {}  # trials by the key of what was not measured
-    for arm, seed, trial in [*run_trials(store, run.id), *curve_trials_of(store, run.id)]:
+    whole = [(*link, late.of(None)) for link in run_trials(store, run.id)]
+    curve = [(*link, late.of(run.primary_metric)) for link in curve_trials_of(store, run.id)]
+    for arm, seed, trial, afterwards in [*whole, *curve]:
         if trial.status == "done":
             progress(f"{arm}, seed {seed}")
-            for name, count in _judge_trial(store, trial.id, evaluator, late).items():
+            counts = _judge_trial(store, trial.id, evaluator)
+            counts |= {f"metric {j.id}": len(_told(j, late.score, trial.id, j)) for j in afterwards}
+            for name, count in counts.items():
                 judged[name] = judged.get(name, 0) + count
-            for want, _ in late.due(trial.id, late.judges):
+            for want, _ in late.due(trial.id, afterwards):
                 unmeasured[want.key] = unmeasured.get(want.key, 0) + 1
     for judge in late.judges:
         if count := unmeasured.get(late.key(judge), 0):
@@ -126,14 +130,13 @@ def _named(name: str, registry: Registry) -> Use:
         ) from None
 
 
-def _judge_trial(store: Store, trial_id: int, evaluator: Evaluator, late: LateMetrics) -> dict[str, int]:
-    """New records by judge; whatever is there in its version already is left alone."""
+def _judge_trial(store: Store, trial_id: int, evaluator: Evaluator) -> dict[str, int]:
+    """New records by judge, late metrics apart; whatever is there in its version already is left alone."""
     predictions = store.predictions(trial_id)
     counts: dict[str, int] = {}
     scores: dict[str, Any] = {}
     for judge in evaluator.metrics:
         if is_late(judge):
-            counts[f"metric {judge.id}"] = len(_told(judge, late.score, trial_id, judge))
             continue
         done = store.scored_items(trial_id, judge.id, judge.version)
         todo = [p for p in predictions if p.item_id not in done and p.finish != "error"]

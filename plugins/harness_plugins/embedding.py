@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from harness.exceptions import PluginError
 PACKAGED = "all-MiniLM-L6-v2"
 MODEL = "The packaged MiniLM, a folder, or a sentence-transformers id."
 REMEMBERED = 50_000  # texts; 1.5 KB each with the packaged model
+SENT = 512  # texts at a time to the other process: who interrupts a run waits for so many at the most
 
 
 def load_encoder(model: str, who: str) -> Any:
@@ -101,8 +103,9 @@ def _encoded(texts: list[str], model: str, batch_size: int, who: str) -> NDArray
 def _embedded(texts: list[str], model: str, batch_size: int, who: str) -> NDArray[np.float32]:
     if "torch" in sys.modules:
         return _encoded(texts, model, batch_size, who)
+    parts = [texts[first : first + SENT] for first in range(0, len(texts), SENT)]
     try:
-        return _child().submit(_encoded, texts, model, batch_size, who).result()
+        return np.concatenate([_child().submit(_encoded, part, model, batch_size, who).result() for part in parts])
     except BrokenProcessPool as error:
         _child.cache_clear()
         raise PluginError(
@@ -119,9 +122,17 @@ def _child() -> ProcessPoolExecutor:
 
 def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
+    Thread(target=_end_with_parent, daemon=True).start()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # an id is looked up among what is on this machine, as in a worker
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()  # it would tear the run's own
+
+
+def _end_with_parent() -> None:
+    """A coordinator that is killed tells nobody: this process must not wait for texts for ever."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
