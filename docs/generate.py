@@ -45,6 +45,34 @@ READOUT_NOTES = [
 ]
 
 
+MEASURED = [
+    "`gold_perplexity` and `consistency` need more than the answers. When all answers of a trial are stored, the",
+    "worker measures what they want, on the same adapted model and with the same prompts:",
+    "",
+    "```toml",
+    "metrics = [",
+    '    "token_f1",',
+    '    "gold_perplexity",',
+    '    { use = "consistency", samples = 4, instructions = ["Reply with one word."], limit = 50 },',
+    "]",
+    "```",
+    "",
+    "- What was measured is stored and not measured again. A metric that is added to the file of a finished run is",
+    "  measured by `harness run FILE` without predicting again; `harness rescore` uses what is stored and runs no",
+    "  model.",
+    "- Costs are booked under `evaluate` (`measure_wall_s`, `measure_tokens_in`, `measure_tokens_out`): they are no",
+    "  part of what an arm costs, and `harness plan` does not count them. Each sample and each paraphrase answers its",
+    "  items once more; a likelihood reads prompt and reference once.",
+    "- A measurement that fails costs no answer: the metric is unknown, the report says why, and the same command",
+    "  tries again.",
+    "- The table of answers that need no model leaves these metrics out, and they cannot decide a sweep or",
+    '  `select_by = "metric"`: both look at validation examples, where only answers are judged.',
+    "",
+    "`embedding_similarity` is no such metric: it reads the answers alone, in a process of its own, after the model",
+    "has answered.",
+]
+
+
 def cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
@@ -188,7 +216,10 @@ def metrics_page() -> str:
         better = "higher" if spec.higher_is_better else "lower"
         over = "mean" if spec.mean else "computed from all"
         span = f"{spec.low:g} to {spec.high:g}" if spec.low is not None and spec.high is not None else "open"
-        needs = ", ".join(spec.needs) or "–"
+        if spec.low is not None and spec.high is None:
+            span = f"{spec.low:g} and up"
+        asked = ["the model again"] if spec.measures else []
+        needs = ", ".join((*spec.needs, *asked, *spec.packages)) or "–"
         lines.append(f"| [`{spec.name}`](#{spec.name}) | {cell(spec.summary)} | {span} | {better} | {over} | {needs} |")
     lines += [
         "",
@@ -211,6 +242,10 @@ def metrics_page() -> str:
         "```",
         "",
         "The settings of a kind are those of the metric behind it: `regex`, `contains_text`, `json_schema`, `python`.",
+        "",
+        "## Metrics that ask the model again",
+        "",
+        *MEASURED,
         "",
     ]
     for entry in entries:

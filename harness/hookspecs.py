@@ -27,6 +27,9 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 #: What a strategy or a metric can need, and a model or a task can lack.
 NEEDS = ("weights", "loglikelihoods", "train", "labels", "corpus")
 
+#: What a metric can have measured on the adapted model after a trial's answers are stored; see `harness.measures`.
+MEASURES = ("gold_likelihoods", "repeats")
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -53,7 +56,9 @@ class StrategySpec(Spec):
 
 @dataclass(frozen=True)
 class MetricSpec(Spec):
-    """`version` enters the score key: raise it when values change. `mean`: the aggregate is the mean of "value"."""
+    """`version` enters the score key: raise it when values change. `mean`: the aggregate is the mean of "value".
+    `measures`: one of `MEASURES`, for a metric that wants more than the answers; it says with which settings by
+    `measurement()` (see `harness.types.Measuring`)."""
 
     version: str = "1"
     higher_is_better: bool = True
@@ -61,6 +66,7 @@ class MetricSpec(Spec):
     high: float | None = 1.0
     mean: bool = True
     needs: tuple[str, ...] = ()
+    measures: Literal["", "gold_likelihoods", "repeats"] = ""
 
 
 @dataclass(frozen=True)

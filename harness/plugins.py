@@ -219,6 +219,10 @@ def _checked(spec: object, model: type[Spec], hook: str) -> Spec:
     for need in getattr(spec, "needs", ()) or getattr(spec, "provides", ()):
         if need not in hookspecs.NEEDS:
             raise PluginError(f"'{spec.name}' names '{need}', which is no need.", hint=nearest(need, hookspecs.NEEDS))
+    measures = getattr(spec, "measures", "")
+    if measures and measures not in hookspecs.MEASURES:
+        hint = nearest(measures, hookspecs.MEASURES)
+        raise PluginError(f"'{spec.name}' measures '{measures}', which is not known.", hint=hint)
     return spec
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -93,7 +94,7 @@ class Renderer:
     ) -> None:
         self.registry, self.indexes, self.labels = registry, indexes, labels
         self.input_template = input_template
-        self.instruction = fill(instruction, {"labels": ", ".join(labels)})
+        self.instruction = self._filled(instruction)
         self.train, self.exclusions = tuple(train), exclusions
         self._strategies: dict[str, Any] = {}
 
@@ -150,6 +151,16 @@ class Renderer:
     @cached_property
     def _stated(self) -> dict[str, frozenset[str]]:
         return {document.id: frozenset(document.examples) for document in self.indexes.documents if document.examples}
+
+    def with_instruction(self, draft: Draft, instruction: str) -> Draft | None:
+        """The finished draft under another instruction, in which `{labels}` is filled as in the task's own; None where
+        the draft has no instruction that it could replace."""
+        changed = replace(draft, instruction=self._filled(instruction))
+        same = not draft.instruction or self.messages(changed) == self.messages(draft)
+        return None if same else changed
+
+    def _filled(self, instruction: str) -> str:
+        return fill(instruction, {"labels": ", ".join(self.labels)})
 
     def messages(self, draft: Draft) -> list[Message]:
         messages = [Message("system", draft.system)] if draft.system is not None else []

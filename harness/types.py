@@ -156,7 +156,10 @@ Record = Mapping[str, Any]
 @dataclass(frozen=True)
 class EvalContext:
     """What metrics and error classifiers may know besides prediction and gold. `vocabulary`: the words, in lower case,
-    of corpus, inputs and references; `scores`: what the metrics said before the classifiers are asked."""
+    of corpus, inputs and references; `scores`: what the metrics said before the classifiers are asked.
+
+    `measured`: for a metric whose spec has `measures`, what was measured for this item (see `harness.measures`); empty
+    where nothing was, and `unmeasured` says why."""
 
     readout: str  # "generate" or "choose"
     labels: tuple[str, ...] = ()
@@ -164,6 +167,8 @@ class EvalContext:
     max_new_tokens: int | None = None
     scores: Mapping[str, float | None] = field(default_factory=dict)
     vocabulary: Container[str] = frozenset()
+    measured: Mapping[str, Any] = field(default_factory=dict)
+    unmeasured: str = ""
 
 
 @runtime_checkable
@@ -177,6 +182,27 @@ class Metric(Protocol):
 
     def aggregate(self, records: Sequence[Record]) -> float | None:
         """The metric over many items; None when it cannot be computed."""
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """Optional, for a metric that judges many answers at once more cheaply than one by one. It is asked when a trial's
+    answers are all there, never while the model answers: what it computes would slow down what is being timed."""
+
+    def prepare(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> None:
+        """Called before `record` is asked about these predictions, each with its example at the same place. `record`
+        must give the same without it, only slower."""
+        ...
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """Of a metric whose spec has `measures`."""
+
+    def measurement(self) -> Mapping[str, Any]:
+        """Settings of what is to be measured: those of the kind in `harness.measures`. Metrics that return the same
+        share one measurement."""
         ...
 
 

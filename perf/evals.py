@@ -2,7 +2,7 @@
 
 Answers are made by rule from the quickstart's own questions and documents (right, wrong, in a sentence, long, looping,
 misspelt, refused, empty), with prompts of three documents, so that nothing depends on a model. Every metric that needs
-no settings and every error classifier judges all of them, in one process.
+neither settings nor a model and every error classifier judges all of them, in one process.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import platform
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 from harness.config import Use, load_experiment
 from harness.plugins import load_plugins
@@ -54,6 +55,11 @@ def answers(task: Task, count: int) -> list[Prediction]:
     return made
 
 
+def is_model_asked(spec: Any) -> bool:
+    """Metrics that a model computes, of language or of embeddings: their time is the model's."""
+    return bool(spec.measures or spec.packages)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--answers", type=int, default=100_000)
@@ -62,7 +68,11 @@ def main() -> None:
     registry = load_plugins()
     experiment = load_experiment(EXPERIMENT, registry)
     task = load_task(experiment, registry)
-    names = [name for name in registry.names("metric") if name not in NEEDS_SETTINGS]
+    names = [
+        entry.name
+        for entry in sorted(registry.of_kind("metric"), key=lambda entry: entry.name)
+        if entry.name not in NEEDS_SETTINGS and not is_model_asked(entry.spec)
+    ]
     metrics = tuple(Use(name, name, {}) for name in names)
     evaluator = Evaluator(StoredCriteria(metrics, experiment.errors, experiment.generation), task, registry)
     made = answers(task, options.answers)

@@ -36,6 +36,14 @@ def test_without_a_scale_it_is_students_t() -> None:
     assert (shown.low, shown.high) == pytest.approx(expected, abs=1e-9)
 
 
+def test_a_scale_that_is_open_at_one_end_keeps_the_other() -> None:
+    values = [1.0, 1.0, 1.0, 9.0]
+    free, above = (mean_interval(cells(values), low=low, high=None) for low in (None, 1.0))
+    assert free.low is not None and free.low < 1 and (above.low, above.high) == (1.0, free.high)
+    below = mean_interval(cells([-value for value in values]), low=None, high=-1.0)
+    assert (below.low, below.high) == (-free.high, -1.0)
+
+
 def test_cluster_variance_is_statsmodels() -> None:
     generator = np.random.default_rng(2)
     codes = np.repeat(np.arange(30), generator.integers(1, 5, 30))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -244,3 +246,27 @@ def test_records_are_resampled_where_the_metric_is_no_mean(slow: bool) -> None:
     assert 0.4 < shown.low < shown.value < shown.high < 0.8
     found = measure.difference("good", "bad")
     assert found is not None and found.p is not None and found.p < 0.01 and found.interval()[0] > 0.2
+
+
+def test_what_is_measured_on_the_model_may_differ_where_the_answers_do_not() -> None:
+    items = [f"i{i}" for i in range(40)]
+    generator = np.random.default_rng(3)
+    easy = generator.random(40)
+
+    def perplexity(rows: Sequence[Mapping[str, float]]) -> float:
+        return math.exp(math.fsum(row["nats"] for row in rows) / len(rows))
+
+    tables = {
+        arm: {item: {"nats": float(nats) * factor} for item, nats in zip(items, easy, strict=True)}
+        for arm, factor in (("one", 1.0), ("two", 2.0))
+    }
+    tables["two"]["i0"] = {"reason": "it was not measured"}
+    trials = {arm: [TrialRows(arm, 0, "done", {"m": table}, prediction_digest="d")] for arm, table in tables.items()}
+    measured = MetricInfo("m", perplexity, higher_is_better=False, mean=False, low=1.0, high=None, from_answers=False)
+    found = Measure(measured, trials, items, None).difference("two", "one")
+    assert found is not None and found.method == "records resampled" and found.n == 39
+    right = [{arm: table[item] for arm, table in tables.items()} for item in items[1:]]
+    expected = perplexity([row["two"] for row in right]) - perplexity([row["one"] for row in right])
+    assert found.value == pytest.approx(expected) and found.interval()[0] > 0
+    same = Measure(replace(measured, from_answers=True), trials, items, None).difference("two", "one")
+    assert same is not None and same.method == "identical predictions"

@@ -59,6 +59,8 @@ def test_built_ins_keep_every_promise(promise: Promise) -> None:
             "no value for plain answers",
             "mean=False",
             "needs the package",
+            "nothing measured",
+            "does not prepare",
             "not installed",
         )
         assert any(part in str(reason) for part in known), reason
@@ -275,6 +277,38 @@ class Hoards(Fair):
         return super().record(prediction, example, context)
 
 
+class Thorough(Fair):
+    """One that prepares and has something measured, without fault."""
+
+    known: frozenset[str] = frozenset()
+
+    def measurement(self) -> Any:
+        return {"samples": 2}
+
+    def prepare(self, predictions: Sequence[Any], examples: Sequence[Example]) -> None:
+        self.known = frozenset(prediction.item_id for prediction in predictions)
+
+    def record(self, prediction: Any, example: Example, context: Any) -> Any:
+        if not context.measured:
+            return {"value": None, "reason": context.unmeasured}
+        return super().record(prediction, example, context)
+
+
+class MakesUp(Thorough):
+    def record(self, prediction: Any, example: Example, context: Any) -> Any:
+        return Fair.record(self, prediction, example, context)
+
+
+class WantsMore(Thorough):
+    def measurement(self) -> Any:
+        return {"sampels": 2}
+
+
+class PreparesToCheat(Thorough):
+    def record(self, prediction: Any, example: Example, context: Any) -> Any:
+        return {**super().record(prediction, example, context), "known": prediction.item_id in self.known}
+
+
 class Undeclared:
     def classify(self, *case: Any) -> Any:
         return [ErrorLabel("surprise")]
@@ -403,6 +437,9 @@ BREAKS: list[tuple[str, Spec]] = [
     ("checks_in_sentences", StrategySpec("a", "A.", f"{AT}:RefusesAll")),
     ("records_storable", MetricSpec("a", "A.", f"{AT}:GivesNaN")),
     ("unknown_is_none", MetricSpec("a", "A.", f"{AT}:CountsFailures")),
+    ("unmeasured_is_none", MetricSpec("a", "A.", f"{AT}:MakesUp", measures="repeats")),
+    ("unmeasured_is_none", MetricSpec("a", "A.", f"{AT}:WantsMore", measures="repeats")),
+    ("prepare_changes_nothing", MetricSpec("a", "A.", f"{AT}:PreparesToCheat", measures="repeats")),
     ("gold_is_best", MetricSpec("a", "A.", f"{AT}:Inverted")),
     ("gold_is_best", MetricSpec("a", "A.", f"{AT}:OutOfBounds")),
     ("order_irrelevant", MetricSpec("a", "A.", f"{AT}:LikesTheFirst")),
@@ -450,6 +487,7 @@ def test_a_broken_promise_is_caught_and_named(name: str, spec: Spec, registry: R
     [
         StrategySpec("good", "Good.", f"{AT}:Good"),
         MetricSpec("fair", "Fair.", f"{AT}:Fair"),
+        MetricSpec("thorough", "Thorough.", f"{AT}:Thorough", measures="repeats"),
         RetrieverSpec("flat", "Flat.", f"{AT}:Flat"),
     ],
     ids=lambda spec: spec.name,
@@ -457,7 +495,10 @@ def test_a_broken_promise_is_caught_and_named(name: str, spec: Spec, registry: R
 def test_what_the_broken_ones_spoil_is_sound(spec: Spec, registry: Registry) -> None:
     entry, registry = with_entry(registry, spec)
     for promise in promises_of(entry, registry):
-        promise()
+        try:
+            promise()
+        except NotApplicable:  # of the metrics the second both prepares and measures
+            assert spec.name == "fair" and promise.name in ("unmeasured_is_none", "prepare_changes_nothing")
 
 
 def test_every_promise_has_a_plugin_that_breaks_it() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny_task import save_data, save_model
 
 ROOT = Path(__file__).parent.parent
+Write = Callable[[str, str], Path]
 HEAVY = ("torch", "transformers", "peft", "lm_eval", "sentence_transformers", "datasets")
 
 
@@ -53,6 +57,40 @@ def test_light_verbs_import_nothing_heavy(arguments: list[str]) -> None:
     run = "from harness.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass"
     code = f"sys.argv = ['harness', *{arguments!r}]\n{run}"
     assert loaded(code) == "[]"
+
+
+def test_a_run_whose_metrics_need_models_leaves_them_to_other_processes(folder: Path, write: Write) -> None:
+    save_model(folder / "model")
+    save_data(folder)
+    toml = write(
+        "e.toml",
+        """
+        [experiment]
+        name = "colours"
+        [model]
+        ref = "./model"
+        [task]
+        loader = "csv"
+        train = "train.csv"
+        validation = "validation.csv"
+        test = "test.csv"
+        metrics = ["embedding_similarity", "gold_perplexity", "consistency"]
+        [generation]
+        max_new_tokens = 2
+        [[arm]]
+        name = "zero"
+        strategies = ["prompt"]
+        """,
+    )
+    results = folder / "results.db"
+    arguments = ["harness", "run", str(toml), "--results", str(results)]
+    run = "from harness.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass"
+    assert loaded(f"sys.argv = {arguments!r}\n{run}") == "[]"
+    with sqlite3.connect(results) as db:
+        counts = dict(db.execute("SELECT metric, count(*) FROM scores GROUP BY 1"))
+        similar = db.execute("SELECT avg(value) FROM scores WHERE metric = 'embedding_similarity'").fetchone()[0]
+    assert counts == {"embedding_similarity": 24, "gold_perplexity": 24, "consistency": 24}
+    assert 0 <= similar < 1
 
 
 def imports(path: Path) -> set[str]:

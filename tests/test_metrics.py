@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import re
 import string
 import subprocess
 import sys
+import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -296,7 +299,11 @@ def test_gold_is_perfect(spec):
     text = {"json_valid": "[1]", "json_schema": '{"a": 1}', "numeric": "7 of 9", "regex": "12"}.get(
         spec.name, "x y z w"
     )
-    context = EvalContext("choose", (text, "other"))
+    measured = {
+        "references": [{"nats": 0.0, "tokens": 3, "bytes": 7}],
+        "answers": [{"text": text, "finish": "choice", "instruction": 0}],
+    }
+    context = EvalContext("choose", (text, "other"), measured=measured)
     metric = create(spec.name)
     items = [(text, text), ("other", "other")] if spec.name == "mcc" else [(text, text)]
     records = [
@@ -319,6 +326,150 @@ def test_a_missing_reference_or_label_set_has_a_reason():
     assert "a-z" in create("rouge_l").record(predicted("x"), gold("مرحبا"), FREE)["reason"]
     assert aggregate("bleu", [("one two", ["one two"])]) is None
     assert aggregate("token_f1", [("x", ["x"]), ("x", [])]) == 1.0
+
+
+# --------------------------------------------------------------------------------------------------- by a model
+
+
+def test_embedding_similarity_equals_sentence_transformers():
+    from sentence_transformers.util import cos_sim
+
+    from harness_plugins.embedding import PACKAGED, load_encoder
+
+    draw = random.Random(0)
+    words = ["lake", "Peru", "of", "the", "1,946", "km²", "北京", "não", "🙂", "runs", "warm", "?"]
+    texts = [" ".join(draw.choices(words, k=draw.randint(1, 12))) for _ in range(24)]
+    pairs = [(text, [draw.choice(texts), draw.choice(texts)]) for text in texts]
+    encoder = load_encoder(PACKAGED, "test")
+    metric = create("embedding_similarity")
+    metric.prepare([predicted(text) for text, _ in pairs], [gold(*references) for _, references in pairs])
+    for text, references in pairs:
+        theirs = cos_sim(encoder.encode([text]), encoder.encode(references)).max().item()
+        ours = metric.record(predicted(text), gold(*references), FREE)["value"]
+        assert ours == pytest.approx(max(0.0, theirs), abs=2e-6)
+
+
+def test_embedding_similarity_of_nothing_and_of_the_same():
+    assert [value("embedding_similarity", *pair) for pair in (("", "x"), (" \u200b", "x"), ("", ""), ("x", ""))] == [
+        *(0, 0, 1, 0)
+    ]
+    assert value("embedding_similarity", "Lima", "Oslo", "Lima") == 1
+    assert 0 < value("embedding_similarity", "cold", "warm") < 1
+
+
+def test_texts_are_embedded_once_and_in_one_go(monkeypatch):
+    from harness_plugins import embedding
+
+    asked = []
+
+    def fake(texts, *settings):
+        asked.append(texts)
+        return np.array([[1.0, 0.0] if text == "Lima" else [0.6, 0.8] for text in texts], dtype=np.float32)
+
+    monkeypatch.setattr(embedding, "_embedded", fake)
+    embedding.embedder.cache_clear()
+    metric = create("embedding_similarity")
+    predictions = [predicted("Oslo"), predicted(""), predicted("Oslo"), predicted("lost", "error", error="died")]
+    metric.prepare(predictions, [gold("Lima")] * 4)
+    values = [metric.record(prediction, gold("Lima"), FREE)["value"] for prediction in predictions]
+    assert values == [pytest.approx(0.6), 0, pytest.approx(0.6), None]
+    assert asked == [["Lima", "Oslo"]]
+    metric.prepare([predicted("Rome")], [gold("Lima")])
+    assert asked[1:] == [["Rome"]]
+    monkeypatch.setattr(embedding, "REMEMBERED", 4)
+    metric.prepare([predicted("Bern"), predicted("Kyiv")], [gold("Lima")] * 2)
+    assert asked[2:] == [["Bern", "Kyiv"]] and set(metric.embedder._vectors) == {"Lima", "Bern", "Kyiv"}
+    embedding.embedder.cache_clear()
+
+
+CHILD = """
+import time
+from harness_plugins.embedding import _child, embedder
+if __name__ == "__main__":
+    texts = [f"text {n}" for n in range(6)]
+    made = embedder("all-MiniLM-L6-v2", 4, "test")
+    made.prepare(texts)
+    print(*_child()._processes, sum(made.similarity(text, "text 3") for text in texts), flush=True)
+    time.sleep(60)
+"""
+
+
+def test_texts_are_embedded_in_a_process_that_ends_with_this_one(tmp_path):
+    import psutil
+
+    from harness_plugins.embedding import embedder
+
+    program = tmp_path / "program.py"
+    program.write_text(CHILD)
+    with subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, text=True) as parent:
+        pid, total = parent.stdout.readline().split()
+        child = psutil.Process(int(pid))
+        assert child.is_running()
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:  # that nobody has buried it is not its fault
+        assert time.monotonic() < deadline, "the process outlives its parent"
+        time.sleep(0.05)
+    import torch  # noqa: F401  (from here on texts are embedded in this process)
+
+    here = embedder("all-MiniLM-L6-v2", 64, "test")
+    assert sum(here.similarity(f"text {n}", "text 3") for n in range(6)) == pytest.approx(float(total), abs=1e-4)
+
+
+def test_an_embedding_model_that_is_missing_is_named():
+    from harness.exceptions import PluginError
+
+    with pytest.raises(PluginError, match=r"cannot load the model '\./no/such'") as caught:
+        value("embedding_similarity", "x", "y", model="./no/such")
+    assert "all-MiniLM-L6-v2" in caught.value.hint
+
+
+def measured(**found):
+    return EvalContext("generate", measured=found)
+
+
+def reference(nats, tokens):
+    return {"nats": nats, "tokens": tokens, "bytes": 4 * tokens}
+
+
+def test_perplexity_takes_the_likeliest_reference_and_weighs_by_tokens():
+    metric = create("gold_perplexity")
+    # 1.2 nats over 2 tokens are likelier per token than 1.0 over 1 and than 3.0 over 3.
+    first = measured(references=[reference(3.0, 3), reference(1.2, 2), {"reason": "too long"}, reference(1.0, 1)])
+    second = measured(references=[reference(4.0, 4)])
+    records = [metric.record(predicted("x"), gold("a"), context) for context in (first, second)]
+    assert records[0] == {"nats": 1.2, "tokens": 2, "bytes": 8}
+    assert metric.aggregate(records) == pytest.approx(math.exp(5.2 / 6))
+    assert metric.aggregate(records[:1]) == pytest.approx(math.exp(0.6))
+    lost = metric.record(predicted("x"), gold("a"), measured(references=[{"reason": "too long"}]))
+    assert lost == {"reason": "too long"} and metric.aggregate([*records, lost]) == metric.aggregate(records)
+    assert metric.aggregate([{"nats": 1e6, "tokens": 1, "bytes": 1}]) is None
+
+
+def test_consistency_counts_pairs():
+    def of(texts, context=None, **options):
+        again = [{"text": text, "finish": "stop", "sample": n} for n, text in enumerate(texts[1:])]
+        told = replace(context or FREE, measured={"answers": again})
+        return create("consistency", **options).record(predicted(texts[0]), gold("x"), told)
+
+    # Six pairs of four answers: the two that are Paris agree.
+    assert of(["Paris", "paris!", "London", "Rome"]) == {"value": pytest.approx(1 / 6), "answers": 4}
+    assert of(["red b", "Red B.", "b"])["value"] == pytest.approx(1 / 3)
+    assert of(["red car", "red bus", "car"], agreement="token_f1")["value"] == pytest.approx((1 / 2 + 2 / 3 + 0) / 3)
+    labels = EvalContext("generate", labels=("yes", "no"))
+    assert of(["Yes", "yes.", "YES", "no"], labels, agreement="token_f1")["value"] == pytest.approx(3 / 6)
+    assert of(["maybe", "Maybe!", "yes"], labels)["value"] == pytest.approx(1 / 3)
+
+
+def test_consistency_says_why_there_is_nothing_to_compare():
+    metric = create("consistency")
+
+    def why(finish, answers):
+        return metric.record(predicted("x", finish), gold("x"), measured(answers=answers))["reason"]
+
+    assert "does not sample" in why("choice", [])
+    assert "does not sample" in why("stop", [{"text": "", "finish": "overflow", "instruction": 0}])
+    assert "window" in why("overflow", [{"text": "", "finish": "overflow", "sample": 0}])
 
 
 def test_long_answers_are_scored_quickly():
@@ -370,6 +521,7 @@ def test_json_and_schema_and_regex():
         ("json_schema", {"schema": {"type": "thing"}}, "not a JSON schema"),
         ("numeric", {"relative": -1}, "greater than or equal to 0"),
         ("ece", {"bin": 3}, "Extra inputs"),
+        ("consistency", {"samples": 0}, "nothing to compare"),
     ],
 )
 def test_wrong_settings_are_refused(name, options, message):

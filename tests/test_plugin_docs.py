@@ -90,7 +90,8 @@ def test_the_tutorial_ends_with_ones_own_plugins_in_a_comparison(tmp_path: Path)
     before = rows(reader.folder, "SELECT id, started_at FROM trials")
     reader.follow("metric.md")
     scored = {metric for (metric,) in rows(reader.folder, "SELECT DISTINCT metric FROM scores")}
-    assert scored == {"accuracy", "weighted_accuracy"}
+    assert scored == {"accuracy", "weighted_accuracy", "bits_per_byte"}
+    assert len(rows(reader.folder, "SELECT DISTINCT trial_id FROM measurements")) == 2
     assert rows(reader.folder, "SELECT id, started_at FROM trials") == before, "a metric must not run a model"
 
     reader.follow("retriever.md")

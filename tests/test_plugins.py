@@ -25,6 +25,7 @@ def distribution(folder: Path, name: str, module: str, code: str) -> EntryPoint:
 
 HEAD = "from harness.hookspecs import StrategySpec, hookimpl\n\n\n"
 GOOD = HEAD + "@hookimpl\ndef harness_strategies():\n    return [StrategySpec('{name}', 'A test.', 'x:Y')]\n"
+METRIC = GOOD.replace("StrategySpec", "MetricSpec").replace("harness_strategies", "harness_metrics")
 
 
 @pytest.fixture
@@ -55,6 +56,7 @@ def test_every_builtin_resolves_and_is_listed_with_its_origin(registry: Registry
         (HEAD + "HARNESS_INTERFACE = 0\n", "Update the plugin"),
         ("raise SystemExit('leaves')\n", "SystemExit: leaves"),
         (GOOD.format(name="x").replace("'x:Y')", "'x:Y', needs=('wieghts',))"), "Did you mean 'weights'?"),
+        (METRIC.replace("'x:Y')", "'x:Y', measures='repeat')"), "Did you mean 'repeats'?"),
         (GOOD.format(name="x").replace("'x:Y')]", "'x:Y')] * 2"), "provides strategy 'x' twice"),
         (HEAD + "@hookimpl\ndef harness_strategies():\n    return 1 / 0\n", "ZeroDivisionError"),
         (GOOD.format(name="x").replace("x:Y", "xY"), "module:attribute"),

@@ -116,3 +116,15 @@ def test_values_are_never_templates() -> None:
 @given(st.dictionaries(st.sampled_from(["a", "b"]), st.text(), min_size=2, max_size=2))
 def test_fill_keeps_every_value_whole(fields: dict[str, str]) -> None:
     assert fill("<{a}|{b}>", fields) == f"<{fields['a']}|{fields['b']}>"
+
+
+def test_a_finished_draft_under_another_instruction(registry: Registry) -> None:
+    made = renderer(registry, OWN)
+    plain = made.draft(START, TRAIN[0].query)
+    changed = made.with_instruction(plain, "Say {labels}: which?")
+    assert changed is not None
+    assert made.messages(changed)[-1].content == "Say a, b: which?\n\nQ: What is the colour of thing 0?"
+    assert changed == replace(plain, instruction="Say a, b: which?")
+    assert made.with_instruction(plain, "Answer. Labels: {labels}") is None  # no paraphrase
+    assert made.with_instruction(replace(plain, instruction=""), "Which?") is None
+    assert made.with_instruction(replace(plain, template="{input}"), "Which?") is None

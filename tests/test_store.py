@@ -17,6 +17,7 @@ from sqlite_utils import Database
 from harness.analysis.rows import MetricInfo
 from harness.exceptions import HarnessError
 from harness.store import Artifact, NewRun, NewTrial, Store, StoreError, open_store
+from harness.store.measurements import add_measurements, forget_notes, measurements, stored_records
 from harness.store.migrations import migrations
 from harness.store.queries import list_runs, run_rows, show_item
 from harness.store.schema import COLUMNS, TABLES, schema_markdown
@@ -75,6 +76,7 @@ def filled(store: Store) -> tuple[str, list[int]]:
         store.add_error_labels(trial, "surface", "1", {item: [ErrorLabel("wrong_answer", "no word")] for item in good})
         grounding = [ErrorLabel("retrieval_miss")] if arm == "rag" else []
         store.add_error_labels(trial, "grounding", "1", dict.fromkeys(good, grounding))
+        add_measurements(store, trial, "repeats", "k", {item: {"answers": [{"text": "Paris"}]} for item in good})
         store.add_ledger(trial, [LedgerEntry("predict", "wall_s", 1.5, "s")])
         store.add_latencies(trial, {"q0": 0.25, "q2": 0.5})
         store.add_curve(trial, "lora/loss", [(1, 2.0), (2, math.nan), (3, 1.0)])
@@ -136,6 +138,42 @@ def test_foreign_keys_are_enforced(store: Store) -> None:
     with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
         store.link_trial("no-run", trial, "arm", 0, 0)
     assert not store.connection.in_transaction
+
+
+# ------------------------------------------------------------------------------------------------------ measurements
+
+
+def test_measurements_are_kept_by_what_was_asked(store: Store) -> None:
+    _, (zero, rag) = filled(store)
+    add_measurements(store, zero, "gold_likelihoods", "a", {"q0": {"references": [{"nats": 1.5}]}, "q1": {}})
+    add_measurements(store, zero, "gold_likelihoods", "b", {"q0": {"references": []}})
+    add_measurements(store, zero, "gold_likelihoods", "a", {"q1": {"references": [{"nats": math.inf}]}})
+    first = measurements(store, zero, "gold_likelihoods", "a")
+    assert first == {"q0": {"references": [{"nats": 1.5}]}, "q1": {"references": [{"nats": None}]}}
+    assert measurements(store, zero, "gold_likelihoods", "b") == {"q0": {"references": []}}
+    assert (
+        measurements(store, rag, "gold_likelihoods", "a") == {} and len(measurements(store, rag, "repeats", "k")) == 2
+    )
+    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+        add_measurements(store, zero, "gold_likelihoods", "a", {"no-item": {}})
+    assert not store.connection.in_transaction
+    store.add_predictions(zero, [prediction("q0", raw="Rome", parsed="Rome"), prediction("q1")], [0, 1])
+    assert set(measurements(store, zero, "gold_likelihoods", "a")) == {"q1"}
+    assert set(measurements(store, zero, "repeats", "k")) == {"q1", "q2"}
+
+
+def test_records_and_notes_of_what_was_measured(store: Store) -> None:
+    _, (zero, _) = filled(store)
+    assert stored_records(store, zero, "f1", "1")["q0"] == {"value": 0.5, "precision": 1.0}
+    assert (
+        stored_records(store, zero, "em", "1")["q2"] == {"value": 1.0} and stored_records(store, zero, "em", "2") == {}
+    )
+    for note in ("repeats could not be measured: x", "stopped early"):
+        store.add_note(zero, note)
+    forget_notes(store, zero, "gold_likelihoods could")
+    assert len(store.trial(zero).notes) == 2
+    forget_notes(store, zero, "repeats could")
+    assert store.trial(zero).notes == ("stopped early",)
 
 
 # ------------------------------------------------------------------------------------------------- files that are bad

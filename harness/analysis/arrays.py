@@ -73,13 +73,14 @@ def cells_of(trials: Sequence[TrialRows], metric: str, items: Mapping[str, int])
 
 
 def records_of(trial: TrialRows, metric: str, items: Mapping[str, int]) -> dict[int, Record]:
-    """Records of one trial by column, without those that say that they are unknown (`"value": None`)."""
+    """Records of one trial by column, without those that say that they are unknown (`"value": None`, or no value and a
+    reason)."""
     found = trial.records.get(metric, {})
-    return {
-        position: found[item]
-        for item, position in items.items()
-        if item in found and not ("value" in found[item] and found[item]["value"] is None)
-    }
+    return {position: found[item] for item, position in items.items() if item in found and not _unknown(found[item])}
+
+
+def _unknown(record: Record) -> bool:
+    return record.get("value") is None and ("value" in record or bool(record.get("reason")))
 
 
 def cluster_codes(groups: Sequence[str | None] | None) -> IntArray | None:

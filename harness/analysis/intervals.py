@@ -131,7 +131,10 @@ def bounded_interval(
         if variance is None:
             return None, None
         half = t * math.sqrt(variance)
-        return estimate.value - half, estimate.value + half
+        bottom, top = estimate.value - half, estimate.value + half
+        # A scale that is open at one end still has the other.
+        bottom = bottom if low is None or estimate.value < low else max(bottom, low)
+        return bottom, top if high is None or estimate.value > high else min(top, high)
     span = high - low
     share = (estimate.value - low) / span
     most = max(estimate.units, 1)

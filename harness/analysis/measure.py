@@ -107,7 +107,7 @@ class Measure:
         common = self.seen(first) & self.seen(second)
         if not common.any():
             return None
-        if same_predictions(self.trials[first], self.trials[second]):
+        if self.metric.from_answers and same_predictions(self.trials[first], self.trials[second]):
             return identical(int(common.sum()), self._units(common), self.size)
         if self.metric.mean:
             return paired_difference(self.cells[first], self.cells[second], self.codes, self.span, test)

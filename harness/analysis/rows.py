@@ -11,7 +11,8 @@ from harness.types import LedgerEntry, Record
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """A metric as the analysis needs it. `mean`: the aggregate is the mean of each record's "value"."""
+    """A metric as the analysis needs it. `mean`: the aggregate is the mean of each record's "value". `from_answers`:
+    equal answers have equal records; not so for what was measured on the model."""
 
     name: str
     aggregate: Callable[[Sequence[Record]], float | None]
@@ -19,6 +20,7 @@ class MetricInfo:
     mean: bool = True
     low: float | None = 0.0
     high: float | None = 1.0
+    from_answers: bool = True
 
 
 @dataclass(frozen=True)

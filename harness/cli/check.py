@@ -54,7 +54,10 @@ def command(file: Path, limit: int | None, no_local_code: bool) -> None:
     for name, sha256 in found.local.items():
         click.echo(f"  plugin  {name}, sha256 {sha256[:12]}: code of your own, run on this machine")
     checks = check_evals(experiment, Evaluator(experiment, task, found.registry))
-    _print_checks(checks, experiment.primary_metric)
+    _print_checks([check for check in checks if not check.skipped], experiment.primary_metric)
+    for check in checks:
+        if check.skipped:
+            click.echo(f"    {check.metric} {check.skipped}")
     for warning in (*task.warnings, *warnings_of(checks)):
         click.echo(f"  warning: {warning}")
     if not found.rehearsal:

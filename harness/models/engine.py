@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,12 @@ class Engine:
         self.decoding, self.max_new_tokens = decoding, max_new_tokens
         #: Why this model must be run plainly, whole sequences at a time; None when the shared-prefix engine is exact.
         self.plain = probe(Variant(loaded.model))
+
+    def sampling(self, temperature: float) -> Engine:
+        """The same engine, whose texts are drawn at that temperature."""
+        other = copy(self)
+        other.decoding = replace(self.decoding, temperature=temperature)
+        return other
 
     @contextmanager
     def variant(self, deltas: Sequence[Delta]) -> Iterator[Variant]:

@@ -17,6 +17,7 @@ def of_comparison(comparison: Comparison) -> tuple[Column, list[Column]]:
     task = comparison.run.get("task")
     checks = task.get("eval_checks") if isinstance(task, Mapping) else None
     rows: list[Mapping[str, Any]] = checks if isinstance(checks, list) else []
+    rows = [check for check in rows if not check.get("skipped")]  # nothing was asked of them
     ordered = sorted(rows, key=lambda check: check["metric"] != comparison.primary_metric)
     kinds = list(ordered[0]["scores"]) if ordered else []
     table = [

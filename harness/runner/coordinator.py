@@ -21,6 +21,7 @@ from harness.runner.display import Display
 from harness.runner.eval_checks import check_evals, stop_if_blind, warnings_of
 from harness.runner.evaluate import Evaluator, Judge
 from harness.runner.keys import ENGINE_VERSION, model_key
+from harness.runner.late import LateMetrics, is_late
 from harness.runner.observers import Observers
 from harness.runner.plan import PlannedTrial
 from harness.runner.prepare import Prepared
@@ -30,6 +31,7 @@ from harness.runner.tuning import curve_trials
 from harness.runner.workers import Workers
 from harness.store.candidates import link_candidates, link_curve_trial
 from harness.store.database import Store, open_store
+from harness.store.measurements import add_measurements, forget_notes
 from harness.store.records import Artifact, NewRun, NewTrial
 from harness.store.rescoring import has_vocabulary, save_vocabulary
 from harness.types import LedgerEntry, Prediction
@@ -61,6 +63,7 @@ class _Run:
             prepared.registry,
             limit_s=prepared.experiment.run.silence_limit_s,
         )
+        self.late = LateMetrics(self.evaluator, store)
         self.benchmarks = Benchmarks(prepared.experiment, prepared.registry)
         self.checks = check_evals(prepared.experiment, self.evaluator)
         if not prepared.rehearsal:  # a handful of items may well share one answer
@@ -185,13 +188,16 @@ class _Run:
     def _run_trial(self, trial: PlannedTrial, trial_id: int, *, stored: bool) -> bool:
         """True when it finished; a failure is recorded with its error and costs no other trial anything.
 
-        Of a stored trial only benchmarks are measured, as far as they are new to its model.
+        Of a stored trial only what metrics and benchmarks measure is new, as far as it is not stored as well.
         """
         started = time.monotonic()
         reason = self._rescored(trial_id) if stored else self._predict(trial, trial_id)
         measured = False
+        if not reason:
+            measured, reason = self._judge_late(trial, trial_id)
         if not reason and trial.train is None:
-            measured, reason = self._benchmark(trial, trial_id)
+            benchmarked, reason = self._benchmark(trial, trial_id)
+            measured |= benchmarked
         status = "failed" if reason else "done" if measured or not stored else "stored"
         seconds = None if status == "stored" else time.monotonic() - started
         self._end_trial(status, seconds, reason)
@@ -218,6 +224,35 @@ class _Run:
         self.store.add_ledger(trial_id, [LedgerEntry("evaluate", "wall_s", evaluate_s, "s")])
         self.store.finish_trial(trial_id, "failed" if error else "done", error or None, detail or None)
         return error
+
+    def _judge_late(self, trial: PlannedTrial, trial_id: int) -> tuple[bool, str]:
+        """(whether anything was measured, why a metric failed or nothing). What cannot be measured is unknown, with the
+        reason, and costs neither the trial nor other metrics anything; the same command tries again. A point of a
+        learning curve shows the deciding metric only."""
+        judges = self.late.of(None if trial.train is None else self.prepared.experiment.primary_metric)
+        failed: dict[str, str] = {}
+        due = self.late.due(trial_id, judges)
+        for want, done in due:
+            adaptation = self.store.trial(trial_id).adaptation or {}
+            spec = self.late.spec(want, done, adaptation, trial.seed) | {"train": trial.train}
+            error, _, _ = self._ask(trial, trial_id, spec)
+            text = f"{want.kind} could not be measured"
+            forget_notes(self.store, trial_id, text)
+            if error:
+                failed[want.key] = f"{text}: {error.splitlines()[0].rstrip('.')}"
+                note = f"{failed[want.key]}. The same command tries again."
+                self.store.add_note(trial_id, note)
+                self.display.note(f"{trial.arm}: {note}")
+                self.workers.close()
+        started = time.perf_counter()
+        try:
+            new = [self.late.score(trial_id, judge, failed.get(self.late.key(judge), "")) for judge in judges]
+        except PluginError as error:
+            return bool(due), str(error)
+        if any(new):
+            seconds = time.perf_counter() - started
+            self.store.add_ledger(trial_id, [LedgerEntry("evaluate", "wall_s", seconds, "s")])
+        return bool(due), ""
 
     def _benchmark(self, trial: PlannedTrial, trial_id: int) -> tuple[bool, str]:
         """(whether anything was measured, why it failed or nothing). A failure leaves the trial's answers standing:
@@ -279,6 +314,8 @@ class _Run:
             folder = self.artifacts / value["path"]
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             self.store.add_artifact(trial_id, Artifact(value["kind"], value["path"], size, value["digest"]))
+        elif kind == "measured":
+            add_measurements(self.store, trial_id, value["kind"], value["key"], value["values"])
         elif kind == "benchmark":
             key = self.store.trial(trial_id).model_key
             results = [result_of(data) for data in value["results"]]
@@ -314,6 +351,8 @@ class _Run:
     def _evaluate(self, trial_id: int, predictions: Sequence[Prediction]) -> None:
         scores = {}
         for judge in self.evaluator.metrics:
+            if is_late(judge):
+                continue
             scores[judge.id] = self.evaluator.score(predictions, judge)
             self.store.add_scores(trial_id, judge.id, judge.version, scores[judge.id])
         for judge in tuple(self.evaluator.classifiers):
@@ -334,7 +373,9 @@ class _Run:
     def _rescore(self, trial_id: int) -> None:
         """New metrics or classifiers over stored outputs; no model runs."""
         missing = any(
-            not self.store.scored_items(trial_id, judge.id, judge.version) for judge in self.evaluator.metrics
+            not self.store.scored_items(trial_id, judge.id, judge.version)
+            for judge in self.evaluator.metrics
+            if not is_late(judge)
         ) or any(
             not self.store.labelled_items(trial_id, judge.id, judge.version) for judge in self.evaluator.classifiers
         )

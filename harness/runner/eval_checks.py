@@ -15,22 +15,26 @@ from typing import Any
 from harness.config import Experiment
 from harness.exceptions import ConfigError, Problem
 from harness.runner.evaluate import Evaluator, Judge
+from harness.runner.late import wanted
 from harness.types import Example, Prediction, Record
 
 MOST_ITEMS = 1000  # evenly spread; the test answers a yes-or-no question, which more items would not change
 GOLD = "gold"
+UNTESTED = "is not tested here: it is measured on the model, when its answers are there."
 TRIVIAL = ("empty", "majority", "copied input", "shuffled gold")
 
 
 @dataclass(frozen=True)
 class EvalCheck:
     """One metric on the gold and on trivial answers. `scores` by kind of answer, None where it cannot be computed;
-    `fatal`: it cannot tell the gold from a trivial answer, `warnings`: what else to know. Sentences."""
+    `fatal`: it cannot tell the gold from a trivial answer, `warnings`: what else to know, `skipped`: why it was not
+    tested. Sentences that go on after the metric's name."""
 
     metric: str
     scores: Mapping[str, float | None]
     fatal: str = ""
     warnings: tuple[str, ...] = ()
+    skipped: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -45,6 +49,10 @@ def check_evals(experiment: Experiment, evaluator: Evaluator) -> list[EvalCheck]
     answers = _answers(evaluator, examples)
     checks = []
     for judge in evaluator.metrics:
+        if getattr(judge.spec, "measures", ""):
+            wanted(judge)  # settings that cannot be measured are refused here, before anything runs
+            checks.append(EvalCheck(judge.id, {}, skipped=UNTESTED))
+            continue
         records = {kind: evaluator.score(made, judge) for kind, made in answers.items()}
         checks.append(_judged(experiment, evaluator, judge, records))
     return checks

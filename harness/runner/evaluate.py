@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.analysis.rows import MetricInfo
 from harness.config import Use
@@ -19,7 +19,10 @@ from harness.runner.keys import score_version
 from harness.tables import GenerationTable
 from harness.tasks.task import Task
 from harness.tasks.vocabulary import Vocabulary, task_texts
-from harness.types import ErrorLabel, EvalContext, Example, Prediction, Record
+from harness.types import ErrorLabel, EvalContext, Example, Prediction, Preparing, Record
+
+if TYPE_CHECKING:
+    from harness.runner.late import Measured
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ def metric_infos(metrics: Iterable[Judge]) -> list[MetricInfo]:
             mean=judge.spec.mean,
             low=judge.spec.low,
             high=judge.spec.high,
+            from_answers=not getattr(judge.spec, "measures", ""),
         )
         for judge in metrics
     ]
@@ -142,16 +146,23 @@ class Evaluator:
             vocabulary=self.vocabulary,
         )
 
-    def score(self, predictions: Sequence[Prediction], judge: Judge) -> dict[str, Record]:
-        """Per-item records of one metric; our own failures ("error") have none."""
+    def score(
+        self, predictions: Sequence[Prediction], judge: Judge, measured: Measured | None = None
+    ) -> dict[str, Record]:
+        """Per-item records of one metric; our own failures ("error") have none. `measured`: what was, for it."""
         found: dict[str, Record] = {}
         label = f"metric '{judge.id}' of {judge.origin}"
         with self._judging(label, predictions):
+            if isinstance(judge.plugin, Preparing):
+                judge.plugin.prepare(predictions, [self.examples[prediction.item_id] for prediction in predictions])
             for prediction in predictions:
                 if prediction.finish == "error":
                     continue
                 item = prediction.item_id
-                record = judge.plugin.record(prediction, self.examples[item], self.context(item, {}))
+                context = self.context(item, {})
+                if measured is not None:
+                    context = measured.told(context, item)
+                record = judge.plugin.record(prediction, self.examples[item], context)
                 found[item] = expect(label, f"judging '{item}'", record, Mapping)
                 # A record that cannot be stored, NaN included, is the plugin's fault: say so here.
                 json.dumps(record, allow_nan=False)

@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.adaptation import digest_of
 from harness.config import Arm, Experiment, Use
+from harness.measures import VERSION as MEASURES_VERSION
 from harness.models.source import ModelSource
 from harness.plugins import LOCAL, Registered, Registry
 from harness.tasks.task import Task
@@ -90,6 +91,9 @@ def model_key(adaptation: Mapping[str, Any], number_format: tuple[str, str]) -> 
 
 
 def score_version(entry: Registered, settings: dict[str, Any]) -> str:
-    """Version of a metric's or classifier's values: its own version (a local file's digest too) and its settings."""
+    """Version of a metric's or classifier's values: its own version (a local file's digest too), that of what it has
+    measured, and its settings."""
     own = [getattr(entry.spec, "version", "1"), *([entry.origin.version] if entry.origin.distribution == LOCAL else [])]
+    if measures := getattr(entry.spec, "measures", ""):
+        own += [measures, MEASURES_VERSION]
     return digest_of([entry.name, *own, settings])[:16]

@@ -12,6 +12,7 @@ from harness.config import Experiment, Use
 from harness.exceptions import HarnessError, PluginError
 from harness.plugins import Registry
 from harness.runner.evaluate import Evaluator, Judge
+from harness.runner.late import NOT_BY_RESCORING, LateMetrics, is_late
 from harness.runner.provenance import package_versions
 from harness.store.candidates import curve_trials_of
 from harness.store.database import Store
@@ -60,15 +61,27 @@ def rescore(
     task = Task((), (), test, (), labels, run.task.get("readout", "generate"), {}, inputs, {})
     vocabulary = None if words is None else Vocabulary(lambda: [" ".join(words)])
     evaluator = Evaluator(criteria, task, registry, vocabulary=vocabulary)
+    late = LateMetrics(evaluator, store, NOT_BY_RESCORING)
     notes = []
     if words is None:
         notes.append("The words of the corpus were not stored with this run: spelling is judged without them.")
     judged: dict[str, int] = {}
-    for arm, seed, trial in [*run_trials(store, run.id), *curve_trials_of(store, run.id)]:
+    unmeasured: dict[str, int] = {}  # trials by the key of what was not measured
+    whole = [(*link, late.of(None)) for link in run_trials(store, run.id)]
+    curve = [(*link, late.of(run.primary_metric)) for link in curve_trials_of(store, run.id)]
+    for arm, seed, trial, afterwards in [*whole, *curve]:
         if trial.status == "done":
             progress(f"{arm}, seed {seed}")
-            for name, count in _judge_trial(store, trial.id, evaluator).items():
+            counts = _judge_trial(store, trial.id, evaluator)
+            counts |= {f"metric {j.id}": len(_told(j, late.score, trial.id, j)) for j in afterwards}
+            for name, count in counts.items():
                 judged[name] = judged.get(name, 0) + count
+            for want, _ in late.due(trial.id, afterwards):
+                unmeasured[want.key] = unmeasured.get(want.key, 0) + 1
+    for judge in late.judges:
+        if count := unmeasured.get(late.key(judge), 0):
+            trials = "1 trial" if count == 1 else f"{count} trials"
+            notes.append(f"{judge.id} has no value, or not for all items, in {trials}: {NOT_BY_RESCORING}.")
     resolved = dict(run.config_resolved)
     resolved["task"] = {**resolved.get("task", {}), "metrics": [asdict(use) for use in criteria.metrics]}
     resolved["errors"] = [asdict(use) for use in criteria.errors]
@@ -118,11 +131,13 @@ def _named(name: str, registry: Registry) -> Use:
 
 
 def _judge_trial(store: Store, trial_id: int, evaluator: Evaluator) -> dict[str, int]:
-    """New records by judge; whatever is there in its version already is left alone."""
+    """New records by judge, late metrics apart; whatever is there in its version already is left alone."""
     predictions = store.predictions(trial_id)
     counts: dict[str, int] = {}
     scores: dict[str, Any] = {}
     for judge in evaluator.metrics:
+        if is_late(judge):
+            continue
         done = store.scored_items(trial_id, judge.id, judge.version)
         todo = [p for p in predictions if p.item_id not in done and p.finish != "error"]
         scores[judge.id] = _told(judge, evaluator.score, todo, judge) if todo else {}

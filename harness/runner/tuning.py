@@ -18,7 +18,7 @@ from harness.toml_lines import line_of
 def check_tuning(experiment: Experiment, task: Task, registry: Registry, *, rehearsal: bool = False) -> None:
     """What cannot be tuned or drawn with this data, all at once. In a rehearsal there are few training examples by
     intention, and learning curves take as many as there are."""
-    problems: list[Problem] = []
+    problems: list[Problem] = _undecided(experiment, registry)
     for place, arm in enumerate(experiment.arms):
         if sweep.grid_size(arm.sweep) < 2:
             continue
@@ -41,6 +41,27 @@ def check_tuning(experiment: Experiment, task: Task, registry: Registry, *, rehe
         problems.append(Problem(sentence, key="learning_curve", line=line, hint=hint))
     if problems:
         raise ConfigError(problems, source=f"experiment '{experiment.name}'")
+
+
+def _undecided(experiment: Experiment, registry: Registry) -> list[Problem]:
+    """Choices on validation examples, where nothing is measured but the answers, by a metric that needs more."""
+    use = next(use.use for use in experiment.metrics if use.id == experiment.primary_metric)
+    if not getattr(registry.get("metric", use).spec, "measures", ""):
+        return []
+    sentence = f"cannot be decided by '{experiment.primary_metric}', which is measured after the test answers only."
+    hint = "Name another [task] primary_metric"
+    problems = []
+    for place, arm in enumerate(experiment.arms):
+        if sweep.grid_size(arm.sweep) > 1:
+            line = line_of(experiment.lines, ("arm", place, "sweep"))
+            problems.append(Problem(f"a sweep {sentence}", key=f"arm '{arm.name}', sweep", line=line, hint=f"{hint}."))
+        for strategy in arm.chain:
+            if strategy.settings.get("select_by") == "metric":
+                line = line_of(experiment.lines, ("arm", place, strategy.id))
+                key = f"arm '{arm.name}', {strategy.id}.select_by"
+                loss = f'{hint}, or select_by = "loss".'
+                problems.append(Problem(f"training {sentence}", key=key, line=line, hint=loss))
+    return problems
 
 
 def _candidate_problems(experiment: Experiment, place: int, task: Task, registry: Registry) -> list[Problem]:

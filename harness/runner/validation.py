@@ -11,7 +11,7 @@ from harness.models.variant import Variant
 from harness.rendering import Renderer
 from harness.runner.evaluate import Judge
 from harness.runner.predictions import prediction
-from harness.types import EvalContext, Example
+from harness.types import EvalContext, Example, Preparing
 
 
 class ValidationMetric:
@@ -42,16 +42,20 @@ class ValidationMetric:
             self.progress(done, len(self.prompts))
 
         answers = self.engine.answer(variant, self.adaptation, self.prompts, labels=labels, sink=sink)
-        records = []
+        predictions = []
         for example, draft, prompt, answer in zip(self.examples, self.drafts, self.prompts, answers, strict=True):
             assert answer is not None
+            predictions.append(prediction(example.query, draft, prompt.text, answer))
+        if isinstance(self.judge.plugin, Preparing):
+            self.judge.plugin.prepare(predictions, self.examples)
+        records = []
+        for example, made in zip(self.examples, predictions, strict=True):
             context = EvalContext(
                 readout=self.adaptation.readout.kind,
                 labels=labels,
                 input=self.renderer.input(example.query),
                 max_new_tokens=self.engine.max_new_tokens,
             )
-            made = prediction(example.query, draft, prompt.text, answer)
             records.append(self.judge.plugin.record(made, example, context))
         value = self.judge.plugin.aggregate(records)
         if value is None:

@@ -105,13 +105,17 @@ class _Host:
         }
 
     def run(self, spec: Mapping[str, Any], emit: Any) -> None:
-        from harness.runner.benchmarks import measure
+        from harness.runner import benchmarks
+        from harness.runner.measure import measure
         from harness.runner.trial import Trial, narrowed
 
         if spec["kind"] == "benchmark":
-            measure(spec, self.engine, self.registry, emit)
+            benchmarks.measure(spec, self.engine, self.registry, emit)
             return
         task, renderer = narrowed(spec, self.task, self.renderer)
+        if spec["kind"] == "measure":
+            measure(spec, task=task, engine=self.engine, renderer=renderer, registry=self.registry, emit=emit)
+            return
         Trial(spec, task=task, engine=self.engine, renderer=renderer, registry=self.registry, metric=self.metric).run(
             emit
         )

@@ -281,3 +281,20 @@ def m008_candidates_and_curves(db: Database) -> None:
             trial_id INTEGER NOT NULL REFERENCES trials(id),
             PRIMARY KEY (run_id, arm, size)
         )""")
+
+
+@migrations()
+def m010_measurements(db: Database) -> None:
+    # Some metrics want more of the model than its answers, such as how likely it holds the gold. Measuring is dear, and
+    # another metric or a re-scoring may want the same: so it is kept by what was asked (kind and a digest of settings),
+    # apart from the scores that were made of it.
+    db.execute("""
+        CREATE TABLE measurements (
+            trial_id INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            key TEXT NOT NULL,
+            item_id TEXT NOT NULL,
+            value TEXT NOT NULL,
+            PRIMARY KEY (trial_id, kind, key, item_id),
+            FOREIGN KEY (trial_id, item_id) REFERENCES predictions(trial_id, item_id)
+        )""")

@@ -20,6 +20,7 @@ TABLES = {
     "predictions": "One answer of one trial to one item.",
     "scores": "One metric's record of one prediction.",
     "error_labels": "Error categories of a prediction, as one classifier found them.",
+    "measurements": "What was measured on the trial's model after its answers, for metrics that ask for it.",
     "ledger": "Costs as physical quantities. Money is worked out when a report is made.",
     "latencies": "Seconds of single requests: batch of one, warm, retrieval included.",
     "curves": "Values by step, such as the training loss.",
@@ -131,6 +132,11 @@ COLUMNS = {
     "error_labels.category": "category; nothing_found where the classifier had nothing to say",
     "error_labels.is_primary": "1 for the category that ranks first among this classifier's (reports rank over all)",
     "error_labels.evidence": "what it was seen by",
+    "measurements.trial_id": "trial",
+    "measurements.kind": "gold_likelihoods or repeats",
+    "measurements.key": "digest of the kind and its settings: the same is measured once",
+    "measurements.item_id": "item",
+    "measurements.value": "JSON object: what was found",
     "ledger.id": "number of the row",
     "ledger.trial_id": "trial",
     "ledger.phase": "prepare, train, predict or evaluate",
@@ -183,7 +189,7 @@ _HEAD = """\
 One SQLite file, `results/harness.db` unless `--results` names another. Read it with any SQLite tool, also while a run
 writes it. Unknown is NULL, never 0; times are UTC. New versions of the harness add to this schema by migrations and
 refuse a file that a newer version has written. Nothing is deleted, except that a trial that starts again drops its
-costs, curves and notes, and an answer that changes drops its scores.
+costs, curves and notes, and an answer that changes drops its scores and measurements.
 
 This page is generated: `python -m harness.store.schema > docs/schema.md`.
 """

@@ -224,7 +224,8 @@ class Store(Reader):
         """Adds predictions; one that is there already is replaced. `positions`: each one's place in the test split,
         default their order here.
 
-        A replaced prediction that says something else loses its scores and categories, which no longer describe it.
+        A replaced prediction that says something else loses its scores, categories and measurements, which no longer
+        describe it.
         """
         with self._transaction() as db:
             places = range(len(predictions)) if positions is None else positions
@@ -235,7 +236,7 @@ class Store(Reader):
                 ).fetchone()
                 db.execute(_UPSERT_PREDICTION, row)
                 if old and tuple(old) != (row[3], row[8], row[9]):
-                    for table in ("scores", "error_labels"):
+                    for table in ("scores", "error_labels", "measurements"):
                         db.execute(f"DELETE FROM {table} WHERE trial_id = ? AND item_id = ?", row[:2])
 
     def add_scores(self, trial_id: int, metric: str, version: str, records: Mapping[str, Record]) -> None:

@@ -7,12 +7,16 @@ import json
 import math
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from pydantic import ValidationError
+
 from harness.guard import untouched
-from harness.testing.promise import NotApplicable, Subject, promise, require
+from harness.measures import KINDS
+from harness.testing.promise import Broken, NotApplicable, Subject, promise, require
 from harness.testing.tiny import TinyTask, tiny_labels, tiny_questions
-from harness.types import ErrorLabel, EvalContext, Example, Passage, Prediction, Record
+from harness.types import ErrorLabel, EvalContext, Example, Passage, Prediction, Preparing, Record
 
 Case = tuple[Prediction, Example, EvalContext]
 
@@ -39,7 +43,15 @@ def answer(task: TinyTask, example: Example, text: str, finish: Any = "stop") ->
         label_scores=scores,
         error="planted" if finish == "error" else None,
     )
-    return prediction, example, EvalContext(task.readout, task.labels, task.inputs()[example.id], 16)
+    context = EvalContext(task.readout, task.labels, task.inputs()[example.id], 16, measured=measured(example, text))
+    return prediction, example, context
+
+
+def measured(example: Example, text: str) -> dict[str, Any]:
+    """What a model might have shown when it was measured, of every kind at once (see `harness.measures`)."""
+    references = [{"nats": 0.5 * len(r) + 0.25, "tokens": len(r), "bytes": len(r.encode())} for r in example.references]
+    again = [{"text": text, "finish": "stop", "sample": 0}, {"text": "other", "finish": "stop", "sample": 1}]
+    return {"references": references, "answers": [*again, {"text": text, "finish": "stop", "instruction": 0}]}
 
 
 def gold(task: TinyTask) -> list[Case]:
@@ -86,6 +98,36 @@ def unknown_is_none(subject: Subject) -> None:
     known = records(metric, gold(task))
     require(metric.aggregate([*known, failed]) == metric.aggregate(known), "lets a failed item change the aggregate.")
     require(metric.aggregate([]) is None, "has a value for no records at all; unknown is None.")
+
+
+@promise("metric")
+def unmeasured_is_none(subject: Subject) -> None:
+    """It wants something known measured, and an item for which nothing was measured has no value and says why."""
+    if not subject.spec.measures:
+        raise NotApplicable("it has nothing measured")
+    task, metric = task_for(subject), subject.create()
+    settings = metric.measurement()
+    try:
+        KINDS[subject.spec.measures](**settings)
+    except (TypeError, ValidationError) as error:
+        raise Broken(f"wants {dict(settings)} measured: {error}") from None
+    prediction, example, context = gold(task)[0]
+    record = metric.record(prediction, example, replace(context, measured={}, unmeasured="planted"))
+    require(record.get("value") is None, f"has a value for an item that was not measured: {record}.")
+    require("planted" in str(record.get("reason")), f"does not pass on why an item was not measured: {record}.")
+    require(metric.aggregate([record]) is None, "aggregates what was not measured.")
+
+
+@promise("metric")
+def prepare_changes_nothing(subject: Subject) -> None:
+    """`prepare`, where it has one, makes records cheaper and never different."""
+    task, metric = task_for(subject), subject.create()
+    if not isinstance(metric, Preparing):
+        raise NotApplicable("it does not prepare")
+    cases = [*gold(task), *wrong(task), *odd(task), answer(task, task.test[0], "", finish="error")]
+    plain = records(subject.create(), cases)
+    metric.prepare([prediction for prediction, _, _ in cases], [example for _, example, _ in cases])
+    require(records(metric, cases) == plain, "gives other records once it has prepared.")
 
 
 @promise("metric")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from harness.types import EvalContext, Example, Prediction, Record
 
@@ -23,6 +24,13 @@ def require_references(example: Example) -> tuple[str, ...]:
     if not example.references:
         raise NotComputable("the item has no reference")
     return example.references
+
+
+def require_measured(context: EvalContext) -> Mapping[str, Any]:
+    """What was measured on the model for this item."""
+    if not context.measured:
+        raise NotComputable(context.unmeasured or "nothing was measured for this item")
+    return context.measured
 
 
 class MeanMetric:
