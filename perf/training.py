@@ -3,9 +3,9 @@
 
 Same made-up question-answer items as token ids (rendered as this harness renders them: chat template, instruction, for
 half of them a passage), same sequences per optimiser step on average, AdamW, constant learning rate and number of
-steps, the loss on answers only. We run at our default (bfloat16 where the processor is fast at it); `Trainer` at its
-defaults (float32) and at its best setting (bf16=True, grouped by length); `SFTTrainer` in bfloat16, grouped by length,
-without recomputing activations. Every run is a process of its own, all sides in turns, each round with another seed.
+steps, the loss on answers only. We run at our default (bfloat16 where the processor is fast at it) and, for the
+comparison of losses, also in float32; `Trainer` at its defaults (float32) and at its best setting (bf16=True, grouped
+by length); `SFTTrainer` in bfloat16, grouped by length, without recomputing activations. Every run is a process of its own, all sides in turns, each round with another seed.
 Tokens per second are those of prompts and answers without padding over the time of the whole call that trains.
 Validation losses come from one plain float32 forward for all sides, as means over the rounds.
 """
@@ -35,6 +35,7 @@ STEPS, QUICK_STEPS = 12, 4
 HELD_OUT, QUICK_HELD_OUT = 60, 16
 LR = {"lora": 5e-4, "full": 5e-5}
 # Key of a peer's rows in the result; the peer. "float32" and "bfloat16" of `--dtype` choose among them.
+FLOAT32 = "ours in float32"
 PEERS = {"workloads": "defaults", "workloads_bf16": "best", "workloads_trl": "trl"}
 INSTRUCTION = "Answer the question with a short phrase, without explanation."
 
@@ -96,13 +97,14 @@ def _lora_config() -> Any:
     return LoraConfig(r=16, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
-def run_ours(model: Any, method: str, train: list[TrainSequence], steps: int, seed: int) -> float:
+def run_ours(model: Any, job: dict[str, Any], train: list[TrainSequence]) -> float:
     """Trains; returns the seconds of the whole call."""
     from harness.training.loop import fit
     from harness.training.settings import TrainSettings
     from harness.training.trainable import Trainable, lora_trainable, weights_trainable
 
-    dtype = getattr(torch, resolve_dtype("auto", "cpu"))
+    method, steps, seed = job["method"], job["steps"], job["seed"]
+    dtype = torch.float32 if job["side"] == FLOAT32 else getattr(torch, resolve_dtype("auto", "cpu"))
     trainable: Trainable
     if method == "lora":
         trainable = lora_trainable(model, _lora_config(), seed=seed, compute_dtype=dtype)
@@ -214,11 +216,12 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def compare(method: str, peers: Sequence[str], options: Any) -> dict[str, dict[str, Any]]:
-    """One workload: all sides in turns, each round with another seed; a row for each peer."""
+def compare(method: str, peers: Sequence[str], options: Any) -> dict[str, list[dict[str, Any]]]:
+    """One workload: all sides in turns, each round with another seed; rows for each peer."""
     quick = options.quick
     rounds = options.rounds or (1 if quick else 3)
-    sides: dict[str, list[dict[str, Any]]] = {side: [] for side in ("ours", *peers)}
+    same = [FLOAT32] if "defaults" in peers else []
+    sides: dict[str, list[dict[str, Any]]] = {side: [] for side in ("ours", *same, *peers)}
     for number in range(rounds):
         for side, results in sides.items():
             if side == "trl" and number:
@@ -233,24 +236,33 @@ def compare(method: str, peers: Sequence[str], options: Any) -> dict[str, dict[s
             }
             results.append(run(job))
             say(f"  {method} {side}: {results[-1]['tokens_per_s']:,.0f} tokens/s, loss {results[-1]['loss']:.4f}")
-    rates = {side: statistics.median(result["tokens_per_s"] for result in sides[side]) for side in sides}
-    cpu = {side: statistics.median(result["tokens_per_cpu_s"] for result in sides[side]) for side in sides}
-    losses = {side: statistics.mean(result["loss"] for result in sides[side]) for side in sides}
-    peaks = {side: max(result["peak"] for result in sides[side]) for side in sides}
+    rows = {peer: [_row(method, sides["ours"], sides[peer])] for peer in peers}
+    if same:
+        rows["defaults"].append(_row(f"{method}, {FLOAT32}", sides[FLOAT32], sides["defaults"]))
+    return rows
+
+
+def _row(name: str, ours: list[dict[str, Any]], peer: list[dict[str, Any]]) -> dict[str, Any]:
+    ours = ours[: len(peer)]
+
+    def middle(results: list[dict[str, Any]], key: str) -> float:
+        return statistics.median(result[key] for result in results)
+
+    rate, other = middle(ours, "tokens_per_s"), middle(peer, "tokens_per_s")
+    sides = {"ours": ours, "peer": peer}
     return {
-        peer: {
-            "name": method,
-            "ours": round(rates["ours"], 1),
-            "peer": round(rates[peer], 1),
-            "unit": "tokens/s",
-            "ratio": round(rates["ours"] / rates[peer], 2),
-            "peak_memory_bytes": {"ours": peaks["ours"], "peer": peaks[peer]},
-            "validation_loss": {"ours": round(losses["ours"], 5), "peer": round(losses[peer], 5)},
-            "rounds": len(sides[peer]),
-            # On a machine that others use too, processor time is the steadier measure.
-            "ratio_of_processor_time": round(cpu["ours"] / cpu[peer], 2),
-        }
-        for peer in peers
+        "name": name,
+        "ours": round(rate, 1),
+        "peer": round(other, 1),
+        "unit": "tokens/s",
+        "ratio": round(rate / other, 2),
+        "peak_memory_bytes": {side: max(result["peak"] for result in found) for side, found in sides.items()},
+        "validation_loss": {
+            side: round(statistics.mean(result["loss"] for result in found), 5) for side, found in sides.items()
+        },
+        "rounds": len(peer),
+        # On a machine that others use too, processor time is the steadier measure.
+        "ratio_of_processor_time": round(middle(ours, "tokens_per_cpu_s") / middle(peer, "tokens_per_cpu_s"), 2),
     }
 
 
@@ -270,7 +282,7 @@ def main() -> None:
             say(f"{method}: ours, then {', '.join(PEERS[key] for key in wanted)}")
             found = compare(method, [PEERS[key] for key in wanted], options)
             for key in wanted:
-                result.setdefault(key, []).append(found[PEERS[key]])
+                result.setdefault(key, []).extend(found[PEERS[key]])
     finish(result)
 
 
