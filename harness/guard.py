@@ -84,7 +84,7 @@ def reading(value: Any) -> Any:
 
 
 @lru_cache(256)
-def _parts_of(kind: type) -> Callable[[Any], tuple[Any, ...]] | None:
+def _parts_of(kind: Any) -> Callable[[Any], tuple[Any, ...]] | None:
     """How to take a value of this type apart; None where that is not known."""
     if kind is tuple or kind is list:
         return tuple
