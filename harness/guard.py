@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, is_dataclass
-from functools import lru_cache
 from itertools import pairwise
 from operator import attrgetter
 from typing import Any
@@ -74,26 +73,31 @@ def reading(value: Any) -> Any:
     kind = type(value)
     if kind in _ATOMS:
         return value
-    parts_of = _parts_of(kind)
-    if parts_of is None:
+    take_apart = _PARTS[kind]
+    if take_apart is None:
         return kind, repr(value)
-    parts = parts_of(value)
+    parts = take_apart(value)
     if not _ATOMS.issuperset(map(type, parts)):
         parts = tuple([part if type(part) in _ATOMS else reading(part) for part in parts])
     return kind, parts
 
 
-@lru_cache(256)
-def _parts_of(kind: Any) -> Callable[[Any], tuple[Any, ...]] | None:
-    """How to take a value of this type apart; None where that is not known."""
-    if kind is tuple or kind is list:
-        return tuple
-    if kind is dict:
-        return lambda value: (*value, *value.values())
-    if is_dataclass(kind):
-        names = [field.name for field in fields(kind)]
-        return attrgetter(*names) if len(names) > 1 else lambda value: tuple([getattr(value, n) for n in names])
-    return None
+class _Parts(dict[type, Callable[[Any], tuple[Any, ...]] | None]):
+    """How to take values of a type apart, filled on demand; None where that is not known."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], tuple[Any, ...]] | None:
+        self[kind] = None
+        if kind is tuple or kind is list:
+            self[kind] = tuple
+        elif kind is dict:
+            self[kind] = lambda value: (*value, *value.values())
+        elif is_dataclass(kind):
+            names = [field.name for field in fields(kind)]
+            self[kind] = attrgetter(*names) if len(names) > 1 else lambda one: tuple([getattr(one, n) for n in names])
+        return self[kind]
+
+
+_PARTS = _Parts()
 
 
 @contextmanager
