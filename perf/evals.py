@@ -101,7 +101,8 @@ def rescore_stored(experiment: Experiment, task: Task, count: int) -> dict[str, 
             started = time.perf_counter()
             subprocess.run(command, check=True, cwd=EXPERIMENT.parent.parent, stdout=sys.stderr)
             seconds.append(round(time.perf_counter() - started, 2))
-        return {"rescore_s": seconds[0], "nothing_new_s": seconds[1], "bytes": results.stat().st_size}
+        done = count // ARMS * ARMS
+        return {"answers": done, "rescore_s": seconds[0], "nothing_new_s": seconds[1], "bytes": results.stat().st_size}
 
 
 def _store(results: Path, experiment: Experiment, task: Task, items: int) -> None:
