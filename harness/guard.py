@@ -3,12 +3,13 @@ arguments or return in the wrong form is caught. A plugin's fault costs the tria
 
 from __future__ import annotations
 
-import hashlib
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields, is_dataclass
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any
 
 from harness.exceptions import HarnessError, PluginError
@@ -33,20 +34,70 @@ def blamed(label: str, doing: str) -> Iterator[None]:
         raise PluginError(f"{label} failed while {doing}: {type(error).__name__}: {error}") from error
 
 
+class Lent:
+    """Values that are lent to one plugin after the other; after each they are read, and compared with what they said
+    before. They must change in no other way meanwhile."""
+
+    def __init__(self, **values: Any) -> None:
+        self.values = values
+        self._before = self._read()
+
+    def _read(self) -> dict[str, Any]:
+        return {name: reading(value) for name, value in self.values.items()}
+
+    @contextmanager
+    def untouched(self, label: str, doing: str) -> Iterator[None]:
+        """MutationError when one of the values reads differently afterwards; frozen records can hold dicts."""
+        yield
+        now = self._read()
+        if changed := [name for name, value in now.items() if value != self._before[name]]:
+            raise MutationError(
+                f"{label} changed the {' and the '.join(changed)} it was given while {doing}.",
+                hint="What a plugin is given is shared by all arms: return a changed copy (dataclasses.replace).",
+            )
+
+
 @contextmanager
 def untouched(label: str, doing: str, **lent: Any) -> Iterator[None]:
-    """MutationError when one of the lent values reads differently afterwards; frozen records can hold dicts."""
-    before = {name: _reading(value) for name, value in lent.items()}
-    yield
-    if changed := [name for name, value in lent.items() if _reading(value) != before[name]]:
-        raise MutationError(
-            f"{label} changed the {' and the '.join(changed)} it was given while {doing}.",
-            hint="What a plugin is given is shared by all arms: return a changed copy (dataclasses.replace).",
-        )
+    """The same for values that are lent once."""
+    with Lent(**lent).untouched(label, doing):
+        yield
 
 
-def _reading(value: Any) -> bytes:
-    return hashlib.sha256(repr(value).encode("utf-8", "surrogatepass")).digest()
+_ATOMS = frozenset({str, bytes, int, float, bool, type(None)})
+
+
+def reading(value: Any) -> Any:
+    """What a value says, to be compared with `==`: records and containers as tuples of their parts, texts and numbers
+    as they are (nobody can change those, so a long prompt costs nothing), everything else by its `repr`."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    take_apart = _PARTS[kind]
+    if take_apart is None:
+        return kind, repr(value)
+    parts = take_apart(value)
+    if not _ATOMS.issuperset(map(type, parts)):
+        parts = tuple([part if type(part) in _ATOMS else reading(part) for part in parts])
+    return kind, parts
+
+
+class _Parts(dict[type, Callable[[Any], tuple[Any, ...]] | None]):
+    """How to take values of a type apart, filled on demand; None where that is not known."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], tuple[Any, ...]] | None:
+        self[kind] = None
+        if kind is tuple or kind is list:
+            self[kind] = tuple
+        elif kind is dict:
+            self[kind] = lambda value: (*value, *value.values())
+        elif is_dataclass(kind):
+            names = [field.name for field in fields(kind)]
+            self[kind] = attrgetter(*names) if len(names) > 1 else lambda one: tuple([getattr(one, n) for n in names])
+        return self[kind]
+
+
+_PARTS = _Parts()
 
 
 @contextmanager

@@ -5,9 +5,10 @@ Same made-up question-answer items as token ids (rendered as this harness render
 half of them a passage), same sequences per optimiser step on average, AdamW, constant learning rate and number of
 steps, the loss on answers only. We run at our default (bfloat16 where the processor is fast at it) and, for the
 comparison of losses, also in float32; `Trainer` at its defaults (float32) and at its best setting (bf16=True, grouped
-by length); `SFTTrainer` in bfloat16, grouped by length, without recomputing activations. Every run is a process of its own, all sides in turns, each round with another seed.
-Tokens per second are those of prompts and answers without padding over the time of the whole call that trains.
-Validation losses come from one plain float32 forward for all sides, as means over the rounds.
+by length); `SFTTrainer` in bfloat16, grouped by length, without recomputing activations. Every run is a process of its
+own, all sides in turns, each round with another seed. Tokens per second are those of prompts and answers without
+padding over the time of the whole call that trains. Validation losses come from one plain float32 forward for all
+sides, as means over the rounds.
 """
 
 from __future__ import annotations

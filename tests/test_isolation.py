@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -14,14 +15,14 @@ import pytest
 
 from harness.config import Use, load_experiment
 from harness.exceptions import ConfigError, HarnessError, PluginError, TrialError
-from harness.guard import MutationError, blamed, expect_hits, limited, untouched
+from harness.guard import Lent, MutationError, blamed, expect_hits, limited, untouched
 from harness.hookspecs import MetricSpec, ModelSpec, StrategySpec
 from harness.plugins import LOCAL, Origin, Registered, Registry, load_plugins
 from harness.rendering import Index
 from harness.runner import process, worker
-from harness.runner.evaluate import Evaluator
+from harness.runner.evaluate import Evaluator, Judge
 from harness.tasks.task import load_task
-from harness.types import Document, Prediction
+from harness.types import Document, Example, Prediction, Query
 
 sys.path.insert(0, str(Path(__file__).parent / "third_party" / "broken-plugin"))
 from broken_plugin import faults
@@ -56,6 +57,23 @@ def test_what_a_plugin_changes_is_named() -> None:
     named = "m changed the settings it was given while working"
     with pytest.raises(MutationError, match=named), untouched("m", "working", settings=lent, rest=(1, 2)):
         lent["a"].append(2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda example: example.query.fields.update(question="other"),
+        lambda example: example.query.fields.pop("question"),
+        lambda example: object.__setattr__(example, "references", ("other",)),
+        lambda example: example.query.__dict__.update(group="g"),
+    ],
+)
+def test_every_change_of_what_was_lent_shows(change: Any) -> None:
+    lent = Lent(examples=[Example(Query("1", {"question": "q"}), ("gold",))], odd={math.nan, "x"})
+    with lent.untouched("a", "judging"), lent.untouched("b", "judging"):
+        pass
+    with pytest.raises(MutationError, match="c changed the examples"), lent.untouched("c", "judging"):
+        change(lent.values["examples"][0])
 
 
 def test_a_plugin_that_hangs_is_stopped() -> None:
@@ -144,6 +162,20 @@ def test_a_bad_metric_is_named_and_leaves_the_gold_alone(judged: Any, metric: st
     with pytest.raises(PluginError, match=wanted) as caught:
         evaluator.score(predictions, evaluator.metrics[0])
     assert f"metric '{metric}' of broken-plugin 6.6.6" in str(caught.value)
+    assert [example.query.fields["question"] for example in evaluator.examples.values()] == ["green?", "yellow?"]
+
+
+def test_what_a_failing_metric_changed_is_not_blamed_on_the_next(judged: Any) -> None:
+    class Spoils:
+        def record(self, prediction: Prediction, example: Example, context: Any) -> Any:
+            example.query.fields["question"] = "spoilt"  # type: ignore[index]
+            raise ValueError
+
+    evaluator, predictions = judged("exact_match")
+    (sound,) = evaluator.metrics
+    with pytest.raises(PluginError, match="metric 'spoils' of here failed"):
+        evaluator.score(predictions, Judge("spoils", "1", Spoils(), sound.spec, "here"))
+    assert len(evaluator.score(predictions, sound)) == 2
     assert [example.query.fields["question"] for example in evaluator.examples.values()] == ["green?", "yellow?"]
 
 

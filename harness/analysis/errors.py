@@ -13,7 +13,8 @@ from harness.types import ErrorLabel
 CORRECT = "correct"
 MOST_VALUES = 12  # of one slice; rarer values are counted together
 OTHERS = "(others)"
-MOST_COMPARED = 200  # texts among which typical ones are looked for
+MOST_COMPARED = 200  # texts among which typical ones are looked for,
+MOST_WORDS = 500  # ... by so many of their first words
 BUILT_IN_SLICES = ("length", "gold", "group")
 
 
@@ -124,10 +125,11 @@ def _thirds(items: Sequence[Item]) -> dict[str, list[str]]:
 
 
 def typical(texts: Mapping[str, str], count: int) -> list[str]:
-    """The ids of the texts that are most like the others: highest mean Jaccard similarity of their sets of words, then
-    in the given order; a text that says the same as a chosen one is passed over while others are left."""
+    """The ids of the texts that are most like the others: highest mean Jaccard similarity of their sets of words (of a
+    long text: its first ones), then in the given order; a text that says the same as a chosen one is passed over while
+    others are left."""
     ids = list(texts)[:: max(1, -(-len(texts) // MOST_COMPARED))]
-    words = {item: frozenset(texts[item].lower().split()) for item in ids}
+    words = {item: frozenset(texts[item].lower().split()[:MOST_WORDS]) for item in ids}
     near = {item: sum(_jaccard(words[item], words[other]) for other in ids) for item in ids}
     ranked = sorted(ids, key=lambda item: -near[item])
     fresh: list[str] = []
@@ -138,4 +140,5 @@ def typical(texts: Mapping[str, str], count: int) -> list[str]:
 
 
 def _jaccard(one: frozenset[str], two: frozenset[str]) -> float:
-    return len(one & two) / len(one | two) if one or two else 1.0
+    both = len(one & two)
+    return both / (len(one) + len(two) - both) if one or two else 1.0

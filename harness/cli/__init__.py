@@ -63,7 +63,9 @@ def main() -> None:
     try:
         cli(standalone_mode=False)
     except HarnessError as error:
-        click.echo(f"error: {error}", err=True)
+        from harness.cli.options import say
+
+        say(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import limit_option, local_code, local_code_option
+from harness.cli.options import limit_option, local_code, local_code_option, say
 
 if TYPE_CHECKING:
     from harness.runner.eval_checks import EvalCheck
@@ -28,38 +28,38 @@ def command(file: Path, limit: int | None, no_local_code: bool) -> None:
     code = local_code(file, no_local_code)
     found = prepare(file, limit=limit, code=code)
     experiment, task, plan = found.experiment, found.task, found.plan
-    click.echo(f"{file}: fine")
-    click.echo(f"  model   {found.source.label}, {plan.dtype} on {plan.device}")
+    say(f"{file}: fine")
+    say(f"  model   {found.source.label}, {plan.dtype} on {plan.device}")
     splits = f"{len(task.train)} train, {len(task.validation)} validation, {len(task.test)} test"
     labels = f", {len(task.labels)} labels" if task.labels else ""
     corpus = f", {len(task.corpus):,} documents" if task.corpus else ""
-    click.echo(f"  task    {experiment.loader.use}: {splits}{labels}{corpus}")
-    click.echo(f"  metrics {', '.join(use.id for use in experiment.metrics)}; decides: {experiment.primary_metric}")
-    click.echo(f"  arms    {len(experiment.arms)} arms, {len(plan.trials)} trials")
+    say(f"  task    {experiment.loader.use}: {splits}{labels}{corpus}")
+    say(f"  metrics {', '.join(use.id for use in experiment.metrics)}; decides: {experiment.primary_metric}")
+    say(f"  arms    {len(experiment.arms)} arms, {len(plan.trials)} trials")
     candidates = planned_candidates(experiment)
     for arm in experiment.arms:
         seeds = [trial.seed for trial in plan.trials if trial.arm == arm.name]
         mark = " (baseline)" if arm.name == experiment.baseline else ""
         count = candidates[arm.name]
         tried = f", {count} candidates" if count > 1 else ""
-        click.echo(f"    {arm.name}{mark}: {' → '.join(use.id for use in arm.chain)}, seeds {seeds}{tried}")
+        say(f"    {arm.name}{mark}: {' → '.join(use.id for use in arm.chain)}, seeds {seeds}{tried}")
     if any(count > 1 for count in candidates.values()):
-        click.echo(f"  budget  {experiment.budget.search} search; arms without a sweep run one candidate, as written")
+        say(f"  budget  {experiment.budget.search} search; arms without a sweep run one candidate, as written")
     if experiment.learning_curve is not None:
         arms = ", ".join(arm.name for arm in curve_arms(experiment, found.registry))
-        click.echo(f"  curve   {arms}: {', '.join(map(str, curve_sizes(experiment, task)))} training examples")
+        say(f"  curve   {arms}: {', '.join(map(str, curve_sizes(experiment, task)))} training examples")
     if experiment.benchmark is not None:
         tasks = Benchmarks(experiment, found.registry).keys
-        click.echo(f"  benchmarks {experiment.benchmark.use}: {', '.join(list(tasks)[:8])}" + _more(len(tasks) - 8))
+        say(f"  benchmarks {experiment.benchmark.use}: {', '.join(list(tasks)[:8])}" + _more(len(tasks) - 8))
     for name, sha256 in found.local.items():
-        click.echo(f"  plugin  {name}, sha256 {sha256[:12]}: code of your own, run on this machine")
+        say(f"  plugin  {name}, sha256 {sha256[:12]}: code of your own, run on this machine")
     checks = check_evals(experiment, Evaluator(experiment, task, found.registry))
     _print_checks([check for check in checks if not check.skipped], experiment.primary_metric)
     for check in checks:
         if check.skipped:
             click.echo(f"    {check.metric} {check.skipped}")
     for warning in (*task.warnings, *warnings_of(checks)):
-        click.echo(f"  warning: {warning}")
+        say(f"  warning: {warning}")
     if not found.rehearsal:
         stop_if_blind(checks, str(file))
 
@@ -72,13 +72,13 @@ def _print_checks(checks: list[EvalCheck], primary: str) -> None:
         return
     ordered = sorted(checks, key=lambda check: check.metric != primary)
     names = [one_line(check.metric) for check in ordered]
-    click.echo("  answers that need no model")
-    click.echo(f"    {'':13}" + "".join(f"  {name:>6}" for name in names))
+    say("  answers that need no model")
+    say(f"    {'':13}" + "".join(f"  {name:>6}" for name in names))
     for kind in ordered[0].scores:
         cells = (
             f"  {score(check.scores[kind]):>{max(6, len(name))}}" for check, name in zip(ordered, names, strict=True)
         )
-        click.echo(f"    {kind:13}{''.join(cells)}")
+        say(f"    {kind:13}{''.join(cells)}")
 
 
 def _more(count: int) -> str:

@@ -30,9 +30,16 @@ def local_code(file: Path, refused: bool) -> LocalCode:
     """What FILE may load; each Python file is named on standard error before it runs."""
 
     def announce(found: LocalFile) -> None:
-        click.echo(f"local code: {found.name} (sha256 {found.sha256[:12]})", err=True)
+        say(f"local code: {found.name} (sha256 {found.sha256[:12]})", err=True)
 
     return LocalCode(file.resolve().parent, allowed=not refused, announce=announce)
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Prints a text in which names, data or words of a model may stand: nothing of it may steer the terminal."""
+    from harness.report.text import safe
+
+    click.echo(safe(text), err=err)
 
 
 def console(**settings: Any) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import local_code, local_code_option, results_option
+from harness.cli.options import local_code, local_code_option, results_option, say
 
 
 @click.command("rescore")
@@ -32,14 +32,14 @@ def command(run: str | None, file: Path | None, metric: tuple[str, ...], no_loca
             registry,
             experiment=experiment,
             metrics=metric,
-            progress=lambda text: click.echo(f"rescoring {text}", err=True),
+            progress=lambda text: say(f"rescoring {text}", err=True),
         )
-    click.echo(f"{done.run.name}, run {done.run.id}")
+    say(f"{done.run.name}, run {done.run.id}")
     new = {name: count for name, count in done.judged.items() if count}
     for name, count in new.items():
-        click.echo(f"  {name}: {count:,} answers judged")
+        say(f"  {name}: {count:,} answers judged")
     if not new:
-        click.echo("  nothing new: all scores are there in their present versions")
+        say("  nothing new: all scores are there in their present versions")
     for note in done.notes:
-        click.echo(f"  note: {note}")
-    click.echo(f"  harness report {done.run.id}  shows it; old scores stay")
+        say(f"  note: {note}")
+    say(f"  harness report {done.run.id}  shows it; old scores stay")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import console, limit_option, local_code, local_code_option, results_option
+from harness.cli.options import console, limit_option, local_code, local_code_option, results_option, say
 
 
 @click.command("run")
@@ -30,17 +30,15 @@ def command(file: Path, results: Path, limit: int | None, no_local_code: bool, a
 
     prepared = prepare(file, limit=limit, download=True, code=local_code(file, no_local_code))
     progress = console(stderr=True)
-    display: Display = (
-        LiveDisplay(progress) if progress.is_terminal else PlainDisplay(lambda text: click.echo(text, err=True))
-    )
+    display: Display = LiveDisplay(progress) if progress.is_terminal else PlainDisplay(lambda text: say(text, err=True))
     task, plan = prepared.task, prepared.plan
-    click.echo(
+    say(
         f"{prepared.experiment.name}: {prepared.size} trials, {len(task.test)} test items, "
         f"{prepared.source.label}, {plan.dtype} on {plan.device}",
         err=True,
     )
     for warning in task.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     outcome = run_experiment(prepared, results, display)
     if as_json:
         click.echo(to_json_text(outcome.comparison))

@@ -44,6 +44,7 @@ def command(
 def _print_rendered(path: Path, arm: str | None, count: int, limit: int | None) -> None:
     from rich.text import Text
 
+    from harness.report.text import hidden, one_line, safe
     from harness.runner.prepare import prepare
     from harness.runner.rendered import rendered_examples
 
@@ -52,7 +53,10 @@ def _print_rendered(path: Path, arm: str | None, count: int, limit: int | None) 
     for example in rendered_examples(prepare(path, limit=limit), arm, count):
         out.print()
         trained = len(example.trained)
-        head = f"── {example.arm} · {example.item_id} · {example.prompt_tokens} prompt tokens, {trained} trained ──"
+        size = f"{example.prompt_tokens} prompt tokens, {trained} trained"
+        head = f"── {one_line(example.arm)} · {one_line(example.item_id)} · {size} ──"
         out.print(Text(head, style="bold"))
-        marked = "".join(f"⟦{piece}⟧" for piece in example.trained)
-        out.print(Text(example.prompt) + Text(marked, style="bold green"), soft_wrap=True)
+        if left_out := hidden(example.prompt):
+            out.print(Text(left_out, style="yellow"))
+        marked = "".join(f"⟦{safe(piece)}⟧" for piece in example.trained)
+        out.print(Text(safe(example.prompt)) + Text(marked, style="bold green"), soft_wrap=True)

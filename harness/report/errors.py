@@ -214,9 +214,9 @@ def _transitions(report: ErrorReport, console: Console) -> None:
 def _example(example: Example, console: Console) -> None:
     from rich.text import Text
 
-    head = f"── {text.one_line(example.arm)} · item {text.one_line(example.item)}"
+    head = f"── {example.arm} · item {example.item}" + (f" · also {', '.join(example.also)}" if example.also else "")
     console.print()
-    console.print(Text(f"{head} · also {', '.join(example.also)}" if example.also else head, style="bold"))
+    console.print(Text(text.one_line(head), style="bold"))
     gold = " | ".join(example.gold) or "none"
     facts = (("input", example.input), ("gold", gold), ("answer", example.answer), ("why", example.evidence))
     for name, value in facts:
@@ -247,7 +247,7 @@ def _table(heading: str, heads: Sequence[str], rows: Sequence[Sequence[str]], co
         left = number == 0 or head == "what to try" or (heading == "What became what" and number == 1)
         grid.add_column(Text(text.one_line(head)), justify="left" if left else "right", overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(cell) for cell in row))
+        grid.add_row(*(Text(text.one_line(cell)) for cell in row))
     console.print()
     console.print(Text(heading, style="bold underline"))
     console.print(grid)

@@ -55,15 +55,13 @@ def _head(detail: ItemDetail, console: Console) -> None:
 def _section(title: str, body: str, console: Console, style: str = "") -> None:
     from rich.text import Text
 
-    shown = text.safe(body)
-    hidden = len(body.replace("\r\n", "\n")) - len(shown)
     console.print()
     heading = Text(title, style="bold underline")
-    if hidden:
-        heading.append(f"  {hidden} control characters are not shown", style="not bold not underline yellow")
+    if hidden := text.hidden(body):
+        heading.append(f"  {hidden}", style="not bold not underline yellow")
     console.print(heading)
     # As it is: a line of a prompt is not broken by us, so that it can be copied.
-    console.print(Text(shown, style=style), soft_wrap=True)
+    console.print(Text(text.safe(body), style=style), soft_wrap=True)
 
 
 def _result(detail: ItemDetail, console: Console) -> None:

@@ -24,6 +24,12 @@ def safe(text: object) -> str:
     return _CONTROLS.sub("", _SEQUENCES.sub("", whole))
 
 
+def hidden(text: str) -> str:
+    """What a reader is told when `safe` leaves something out; "" when it does not."""
+    count = len(text.replace("\r\n", "\n")) - len(safe(text))
+    return f"{count} control characters are not shown" if count else ""
+
+
 def one_line(text: object) -> str:
     """`safe` text on one line."""
     return " ".join(safe(text).split())

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from harness.report.text import one_line, safe
+
 
 class Display(Protocol):
     def __enter__(self) -> Display: ...
@@ -78,7 +80,7 @@ class LiveDisplay:
         self.bars.stop()
 
     def begin(self, arm: str, seed: int, number: int, total: int) -> None:
-        self.label = f"{arm} (seed {seed})"
+        self.label = one_line(f"{arm} (seed {seed})")
         if self.trials is None:
             self.trials = self.bars.add_task("trials", total=total, rate="", note="")
         self.bars.update(self.trials, completed=number - 1, description="trials", note=self.label)
@@ -100,7 +102,7 @@ class LiveDisplay:
             completed=value["done"],
             total=value["total"],
             rate=rate,
-            note=value.get("note", ""),
+            note=one_line(value.get("note", "")),
         )
 
     def end(self, status: str, seconds: float | None, detail: str = "") -> None:
@@ -116,10 +118,10 @@ class LiveDisplay:
         words = "" if status == "done" else f"  {status}"
         line = Text(f"{mark} ", style=style) + Text(f"{self.label}{words}{took}", style="")
         if detail:
-            line += Text(f"\n  {detail}", style="red")
+            line += Text(f"\n  {safe(detail)}", style="red")
         self.console.print(line)
 
     def note(self, text: str) -> None:
         from rich.text import Text
 
-        self.console.print(Text(text, style="yellow"))
+        self.console.print(Text(safe(text), style="yellow"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from harness.analysis.rows import MetricInfo
 from harness.config import Use
 from harness.exceptions import PluginError
-from harness.guard import MutationError, blamed, expect, watched
+from harness.guard import Lent, blamed, expect, limited
 from harness.plugins import Registry
 from harness.runner.keys import score_version
 from harness.tables import GenerationTable
@@ -104,6 +104,7 @@ class Evaluator:
         self.task, self.criteria, self.limit_s = task, criteria, limit_s
         self.vocabulary = vocabulary or Vocabulary(lambda: task_texts(task))
         self._gold = pickle.dumps(task.test)
+        self._lent: Lent | None = None
         self.metrics = judges("metric", criteria.metrics, registry)
         self.classifiers: list[Judge] = []
         self.unusable: list[str] = []  # classifiers come unasked: one that is broken costs its categories, no more
@@ -121,13 +122,22 @@ class Evaluator:
     @contextmanager
     def _judging(self, label: str, predictions: Sequence[Prediction]) -> Iterator[None]:
         """Names a judge that raises, hangs or changes what it was lent; changed gold is replaced."""
-        examples = [self.examples[prediction.item_id] for prediction in predictions]
         try:
-            with watched(label, "judging", limit_s=self.limit_s, predictions=predictions, examples=examples):
+            lent = self._lent_to_all(predictions)
+            with lent.untouched(label, "judging"), limited(label, "judging", self.limit_s), blamed(label, "judging"):
                 yield
-        except MutationError:
-            del self.examples  # the cached property: read afresh
+        except PluginError:  # whatever it did to what it was lent before it failed
+            self.__dict__.pop("examples", None)  # the cached property: read afresh
+            self._lent = None
             raise
+
+    def _lent_to_all(self, predictions: Sequence[Prediction]) -> Lent:
+        """The answers and their gold. The judges take turns on the same answers, which are read once for each."""
+        lent = self._lent
+        if lent is None or [*map(id, lent.values["predictions"])] != [*map(id, predictions)]:
+            examples = [self.examples[prediction.item_id] for prediction in predictions]
+            lent = self._lent = Lent(predictions=[*predictions], examples=examples)
+        return lent
 
     @property
     def versions(self) -> dict[str, dict[str, str]]:
@@ -164,8 +174,8 @@ class Evaluator:
                     context = measured.told(context, item)
                 record = judge.plugin.record(prediction, self.examples[item], context)
                 found[item] = expect(label, f"judging '{item}'", record, Mapping)
-                # A record that cannot be stored, NaN included, is the plugin's fault: say so here.
-                json.dumps(record, allow_nan=False)
+            # A record that cannot be stored, NaN included, is the plugin's fault: say so here.
+            json.dumps([*found.values()], allow_nan=False)
             value = judge.plugin.aggregate(list(found.values())) if found else None
             if value is not None:
                 float(value)  # what is no number fails here, with the metric's name, and not in the report

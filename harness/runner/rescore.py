@@ -23,6 +23,9 @@ from harness.tables import GenerationTable
 from harness.tasks.task import Task
 from harness.tasks.vocabulary import Vocabulary
 
+#: Answers that all judges take in turn before the next ones: what they have in common is still at hand then.
+BATCH = 128
+
 
 @dataclass(frozen=True)
 class StoredCriteria:
@@ -132,24 +135,25 @@ def _named(name: str, registry: Registry) -> Use:
 
 def _judge_trial(store: Store, trial_id: int, evaluator: Evaluator) -> dict[str, int]:
     """New records by judge, late metrics apart; whatever is there in its version already is left alone."""
-    predictions = store.predictions(trial_id)
-    counts: dict[str, int] = {}
-    scores: dict[str, Any] = {}
-    for judge in evaluator.metrics:
-        if is_late(judge):
-            continue
-        done = store.scored_items(trial_id, judge.id, judge.version)
-        todo = [p for p in predictions if p.item_id not in done and p.finish != "error"]
-        scores[judge.id] = _told(judge, evaluator.score, todo, judge) if todo else {}
-        store.add_scores(trial_id, judge.id, judge.version, scores[judge.id])
-        counts[f"metric {judge.id}"] = len(scores[judge.id])
-    for judge in evaluator.classifiers:
-        done = store.labelled_items(trial_id, judge.id, judge.version)
-        todo = [p for p in predictions if p.item_id not in done and p.finish != "error"]
-        if todo:
-            labels = _told(judge, evaluator.classify, todo, judge, scores)
-            store.add_error_labels(trial_id, judge.id, judge.version, labels)
-        counts[f"classifier {judge.id}"] = len(todo)
+    predictions = [prediction for prediction in store.predictions(trial_id) if prediction.finish != "error"]
+    metrics = [judge for judge in evaluator.metrics if not is_late(judge)]
+    scored = {judge.id: store.scored_items(trial_id, judge.id, judge.version) for judge in metrics}
+    labelled = {judge.id: store.labelled_items(trial_id, judge.id, judge.version) for judge in evaluator.classifiers}
+    counts = {f"metric {name}": 0 for name in scored} | {f"classifier {name}": 0 for name in labelled}
+    for start in range(0, len(predictions), BATCH):
+        batch = predictions[start : start + BATCH]
+        scores: dict[str, Any] = {}
+        for judge in metrics:
+            scores[judge.id] = {}
+            if todo := [p for p in batch if p.item_id not in scored[judge.id]]:
+                scores[judge.id] = _told(judge, evaluator.score, todo, judge)
+                store.add_scores(trial_id, judge.id, judge.version, scores[judge.id])
+            counts[f"metric {judge.id}"] += len(todo)
+        for judge in evaluator.classifiers:
+            if todo := [p for p in batch if p.item_id not in labelled[judge.id]]:
+                labels = _told(judge, evaluator.classify, todo, judge, scores)
+                store.add_error_labels(trial_id, judge.id, judge.version, labels)
+            counts[f"classifier {judge.id}"] += len(todo)
     return counts
 
 

@@ -107,7 +107,7 @@ class Store(Reader):
                 example.id,
                 split,
                 position,
-                example.query.group,
+                _text(example.query.group),
                 _text(inputs.get(example.id)),
                 to_json(example.query.fields),
                 to_json(example.references),

@@ -67,6 +67,15 @@ def load_task(experiment: Experiment, registry: Registry, *, limit: int | None =
     inputs = {example.id: fill(experiment.task.input, example.query.fields) for example in everything}
     quality = [*check_quality(splits, data.corpus, inputs), *unseen_label_warnings(unseen)]
     corpus = mark_answers_in_corpus(data.corpus, everything, inputs)
+    try:
+        fingerprints = {name: fingerprint(examples) for name, examples in splits.items()}
+        fingerprints["corpus"] = fingerprint_documents(corpus)
+    except UnicodeEncodeError as error:
+        half = f"{error.object[error.start]!a} in {error.object[max(0, error.start - 30) : error.end + 10]!a:.80}"
+        raise DataError(
+            f"{entry.label} gave half a character (a lone surrogate): {half}.",
+            hint="No tokenizer takes it: the loader must put another character in its place, such as U+FFFD.",
+        ) from None
     return Task(
         train=splits["train"],
         validation=splits["validation"],
@@ -76,10 +85,7 @@ def load_task(experiment: Experiment, registry: Registry, *, limit: int | None =
         readout=experiment.readout,
         readout_options=experiment.readout_options,
         inputs=inputs,
-        fingerprints={
-            **{name: fingerprint(examples) for name, examples in splits.items()},
-            "corpus": fingerprint_documents(corpus),
-        },
+        fingerprints=fingerprints,
         warnings=(*data.notes, *quality),
         unseen_labels=unseen,
     )

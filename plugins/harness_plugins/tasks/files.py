@@ -85,6 +85,7 @@ class _Reader:
         self.folder = Path(folder)
         self.encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
         self.problems: list[str] = []
+        self.notes: list[str] = []
 
     def problem(self, file: str, line: int | None, message: str) -> None:
         self.problems.append(f"{file}, line {line}: {message}" if line is not None else f"{file}: {message}")
@@ -130,6 +131,7 @@ class _Reader:
         if text is None:
             return None
         rows: list[_Row] = []
+        mended = 0
         for line, content in enumerate(text.split("\n"), 1):
             if not content.strip():
                 continue
@@ -138,10 +140,17 @@ class _Reader:
             except json.JSONDecodeError as error:
                 self.problem(file, line, f"not valid JSON: {error.msg} (column {error.colno}).")
                 continue
+            except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+                self.problem(file, line, f"cannot be read as JSON: {error}.")
+                continue
+            if "\\ud" in content.lower() and (whole := _whole(value)) != value:
+                value, mended = whole, mended + 1
             if isinstance(value, dict):
                 rows.append(_Row(line, len(rows) + 1, value))
             else:
                 self.problem(file, line, f'each line must be an object {{"name": value}}, not {type(value).__name__}.')
+        if mended:
+            self.notes.append(f"{file}: {mended} line(s) with half a character (a lone surrogate), read as U+FFFD.")
         return rows
 
     def csv(self, file: str, delimiter: str) -> list[_Row] | None:
@@ -179,6 +188,12 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"Did you mean '{close[0]}'?"
     return f"There are: {', '.join(names[:12])}." if names else "The folder is empty."
+
+
+def _whole(value: Any) -> Any:
+    """An escape such as "\\ud83d" alone names half a character, which no tokenizer takes: U+FFFD in its place."""
+    text = json.dumps(value, ensure_ascii=False)
+    return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
 def _string(value: Any) -> str:
@@ -219,9 +234,11 @@ class _Files:
                 (splits.get(home, pool)).append(example)
         corpus = tuple(_corpus(reader, config.corpus, config.chunk_words))
         reader.raise_problems()
+        notes = tuple(reader.notes)
         if config.data and not config.split_column:
-            return LoadedData(pool=tuple(pool), corpus=corpus)
-        return LoadedData(splits={name: tuple(examples) for name, examples in splits.items()}, corpus=corpus)
+            return LoadedData(pool=tuple(pool), corpus=corpus, notes=notes)
+        parts = {name: tuple(examples) for name, examples in splits.items()}
+        return LoadedData(splits=parts, corpus=corpus, notes=notes)
 
     def _split_of(self, reader: _Reader, file: str, row: _Row, column: str) -> str:
         value = _string(row.columns[column]).strip()
