@@ -106,7 +106,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     found = halves(rows)["held out"]
     tasks = len({row["task"] for row in rows})
     lines = [
-        f"{len(rows):,} answers of the bundled model in {tasks} kinds of tasks; precision and recall are of the half that",
+        f"{len(rows):,} answers of the bundled model in {tasks} kinds of tasks; precision and recall are of the half"
+        " that",
         "nobody looked at while rules and thresholds were chosen.",
         "",
         "| category | answers that have it (both halves) | held out | precision | recall |",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 
 from harness_plugins.errors.demands import CHAT_MARK
@@ -12,28 +11,23 @@ from harness_plugins.metrics.text import normalise
 
 RUN = 3
 MOST_COPIED = 4000
-_PIECES = re.compile(r"(?<=[.!?…:;。！？؟])[\"'”’»)\]]*\s+|\s*\n\s*|(?<=[\s(])[\"'“‘«](?=\w)|(?<=\w)[.!?,]?[\"'”’»](?=[\s.,)]|\Z)")
-_OPTION = re.compile(r"^\s*[-*•]?\s*\(?[A-Za-z0-9]{1,2}[.):]\s+(.+?)\s*$", re.MULTILINE)
-_MARK = re.compile(r"^\s*\(?[A-Za-z0-9]{1,2}[.):]\s+")
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A prompt as copies are looked for in it: `words` in order, `runs` of RUN of them, `pieces` (sentences, lines and
-    quotations, set apart by "|"), and the `options` of multiple choice."""
-
-    words: str
-    runs: frozenset[str]
-    pieces: str
-    options: frozenset[str]
+_PIECES = re.compile(
+    r"(?<=[.!?…:;。！？؟])[\"'”’»)\]]*\s+|\s*\n\s*|(?<=[\s(])[\"'“‘«](?=\w)|(?<=\w)[.!?,]?[\"'”’»](?=[\s.,)]|\Z)"
+)
+_OPTION = re.compile(r"^\s*[-*•]?\s*\(?[A-Za-z0-9]{1,2}[.)]\s+(.+?)\s*$", re.MULTILINE)
+_MARK = re.compile(r"^\s*\(?[A-Za-z0-9]{1,2}[.)]\s+")
 
 
 @lru_cache(64)  # the arms of a run share few prompts
-def shown(prompt: str) -> Shown:
-    bare = CHAT_MARK.sub("\n", prompt)
-    words = _form(bare).split()
-    runs = frozenset(" ".join(words[start : start + RUN]) for start in range(len(words) - RUN + 1))
-    return Shown(f" {' '.join(words)} ", runs, _pieces(bare), frozenset(map(_form, _OPTION.findall(bare))))
+def _shown(prompt: str) -> str:
+    """The prompt's words, with single spaces."""
+    return f" {_form(CHAT_MARK.sub(' ', prompt))} "
+
+
+@lru_cache(64)
+def _runs(prompt: str) -> frozenset[str]:
+    words = _shown(prompt).split()
+    return frozenset(map(" ".join, zip(*(words[start:] for start in range(RUN)), strict=False)))
 
 
 def _form(text: str) -> str:
@@ -41,32 +35,37 @@ def _form(text: str) -> str:
 
 
 def _pieces(text: str) -> str:
+    """Sentences, lines and quotations, set apart by "|"."""
     forms = [_form(piece) for piece in _PIECES.split(text) if piece.strip()]
     return f"|{'|'.join(form for form in forms if form)}|"
 
 
+def _is_option(text: str, prompt: str) -> bool:
+    options = set(map(_form, _OPTION.findall(prompt)))
+    return bool(options & {_form(text), _form(_MARK.sub("", text))})
+
+
 def copied(text: str, prompt: str, *, whole: int, words: int, share: float, cut: bool) -> str:
     """Evidence that an answer is a copy, or "". Either it is, from `whole` words on, one or more whole sentences, lines
-    or quotations of the prompt (but not an option of multiple choice: choosing one is an answer); or `words` and more of
-    its words, and `share` of all, stand there in runs of RUN and more. An answer that restates the question and then
+    or quotations of the prompt (but not an option of multiple choice: choosing one is an answer); or `words` and more
+    of its words, and `share` of all, stand there in runs of RUN and more. An answer that restates the question and then
     says something of its own is none: its last word must be copied, too, or the answer cut off."""
     text = text[:MOST_COPIED]
     form = _form(text)
     said = form.split()
     if len(said) < whole or not prompt:
         return ""
-    there = shown(prompt)
-    if there.options and {form, _form(_MARK.sub("", text))} & there.options:
-        return ""
-    pieces = _pieces(text)
-    if (pieces[:-1] if cut else pieces) in there.pieces:
-        return f"{len(said)} words, all in the prompt"
-    if len(said) < words:
-        return ""
-    marked = [False] * len(said)
-    for start in range(len(said) - RUN + 1):
-        if " ".join(said[start : start + RUN]) in there.runs:
-            marked[start : start + RUN] = [True] * RUN
-    if sum(marked) < max(words, share * len(said)) or not (marked[-1] or cut):
-        return ""
-    return f"{sum(marked)} of {len(said)} words in runs of {RUN} or more"
+    found = ""
+    if f" {form}{'' if cut else ' '}" in _shown(prompt):
+        pieces = _pieces(text)
+        if (pieces[:-1] if cut else pieces) in _pieces(CHAT_MARK.sub("\n", prompt)):
+            found = f"{len(said)} words, all in the prompt"
+    if not found and len(said) >= words:
+        runs = _runs(prompt)
+        marked = [False] * len(said)
+        for start in range(len(said) - RUN + 1):
+            if " ".join(said[start : start + RUN]) in runs:
+                marked[start : start + RUN] = [True] * RUN
+        if sum(marked) >= max(words, share * len(said)) and (marked[-1] or cut):
+            found = f"{sum(marked)} of {len(said)} words in runs of {RUN} or more"
+    return "" if found and _is_option(text, prompt) else found

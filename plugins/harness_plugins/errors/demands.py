@@ -29,6 +29,7 @@ CLOSED_FORM = re.compile(
     r"|\b(?:a|with|as) short phrase\b)",
     re.IGNORECASE,
 )
+_KEYS = ("word", "only", "just", "nothing", "sentence", "expla", "short", "briefly", "comment")  # one in each phrase
 _NAMED_NUMBER = re.compile(r"\b(?:one|single|two|three|four|five|six|[1-6])\b", re.IGNORECASE)
 LANGUAGES = {
     "arabic": "ar",
@@ -81,19 +82,17 @@ class Demands:
 def demands(prompt: str) -> Demands:
     """What the prompt demands; the classifiers of one answer, and the arms of a run, share prompts."""
     asked = _instructions(prompt)
-    closed = CLOSED_FORM.search(asked)
+    lower = asked.lower()
+    closed = CLOSED_FORM.search(asked) if any(key in lower for key in _KEYS) else None
     phrase = closed.group(0) if closed else ""
     number = _NAMED_NUMBER.search(phrase)
     said = number.group(0).lower() if number else ""
-    language = None
-    for found in _DEMANDED_LANGUAGE.finditer(asked):
-        language = LANGUAGES[found.group(1).lower()]
-    return Demands(
-        phrase,
-        _COUNT.get(said, int(said) if said.isdecimal() else 0),
-        language,
-        frozenset(LANGUAGES[name.lower()] for name in _NAMED_LANGUAGE.findall(asked)),
-    )
+    language, named = None, frozenset[str]()
+    if any(name in lower for name in LANGUAGES):
+        named = frozenset(LANGUAGES[name.lower()] for name in _NAMED_LANGUAGE.findall(asked))
+        for found in _DEMANDED_LANGUAGE.finditer(asked):
+            language = LANGUAGES[found.group(1).lower()]
+    return Demands(phrase, _COUNT.get(said, int(said) if said.isdecimal() else 0), language, named)
 
 
 def _instructions(prompt: str) -> str:

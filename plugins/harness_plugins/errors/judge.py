@@ -34,8 +34,8 @@ class Limits:
 
     long_ratio: float = 3.0
     long_words: int = 10
-    verbose_words: int = 15
-    sentence_words: int = 25
+    verbose_words: int = 16
+    sentence_words: int = 26
     loop: LoopLimits = field(default_factory=LoopLimits)
 
 

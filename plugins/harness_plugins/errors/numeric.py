@@ -30,14 +30,10 @@ _PREDICATE = re.compile(
 MOST_UNIT_WORDS = 4
 MOST_SENTENCE_WORDS = 25
 _NONE = re.compile(r"\b(?:there (?:is|are|was|were)|ha(?:s|ve|d)) no\b|\A\W*(?:none|zero|no)\b", re.IGNORECASE)
-_WORDS = {
-    word: float(value)
-    for value, word in enumerate(
-        "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-        "eighteen nineteen twenty".split(),
-        2,
-    )
-}
+_NAMES = (
+    "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen"
+)
+_WORDS = {word: float(value) for value, word in enumerate(_NAMES.split(), 2)}
 _WORD = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b", re.IGNORECASE)
 
 
@@ -66,7 +62,10 @@ def wanted_number(reference: str, asked: frozenset[float] = frozenset()) -> floa
     if len(words) > MOST_SENTENCE_WORDS or not (said := list(_PREDICATE.finditer(bare))):
         return None
     rest = bare[said[-1].end() :]
-    if len(rest.split()) > MOST_UNIT_WORDS or [number for number in found if number not in asked] not in ([], found[-1:]):
+    if len(rest.split()) > MOST_UNIT_WORDS or [number for number in found if number not in asked] not in (
+        [],
+        found[-1:],
+    ):
         return None
     number = next(numbers(rest), None)
     return None if number in asked else number  # what the question says itself is not what it asks for

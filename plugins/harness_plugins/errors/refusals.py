@@ -12,26 +12,28 @@ _DO = (
 _TEXT = r"(?:passages?|texts?|contexts?|articles?|paragraphs?|documents?|questions?|story|sources?|information|data)"
 _SAYS = r"(?:say|state|mention|specify|tell|provide|give|contain|include|answer|indicate|explain|describe|have)"
 _KNOWN = r"(?:given|stated|mentioned|provided|specified|known|available|included|contained|found|clear|there)"
+_THING = r"(?:answer|information|it|this|that|detail|name|number|date)s?"
 _REFUSAL = re.compile(
     r"\b(?:i(?:'m| am) (?:sorry|afraid)[,.;]? (?:but|that i|i|we|as|there)\b"
     r"|i(?:'m| am) sorry for (?:any|the|your) (?:confusion|misunderstanding|mistake|inconvenience|error)s?\b"
     r"|(?:i(?:'m| am)|we(?:'re| are)) not (?:capable of|equipped|allowed|permitted|comfortable|authorized|qualified"
     r"|sure|certain|aware|programmed to|supposed to|going to answer)\b"
-    rf"|(?:i|we) (?:can(?:no|')t|can not|could(?:n't| not)|won't|will not|do not want to|don't want to|am (?:unable|not able))"
-    rf"(?: to)? (?:\w+ly )?{_DO}\b"
+    r"|(?:i|we) (?:can(?:no|')t|can not|could(?:n't| not)|won't|will not|(?:do not|don't) want to"
+    rf"|am (?:unable|not able))(?: to)? (?:\w+ly )?{_DO}\b"
     r"|(?:i|we)(?:'m| am|'re| are) (?:unable|not able) to"
-    r"|(?:i|we)(?:'d| would) (?:rather|prefer) not|i prefer not to|i (?:must|have to) (?:decline|refuse)|i (?:decline|refuse) to"
+    r"|(?:i|we)(?:'d| would) (?:rather|prefer) not|i prefer not to"
+    r"|i (?:must|have to) (?:decline|refuse)|i (?:decline|refuse) to"
     r"|(?:i|we) (?:do not|don't) (?:know|have (?:access|enough|any|an answer|the|information|specific|real))"
     r"|i have no (?:idea|answer|comment|information|opinion|knowledge|access|way of knowing)\b"
     r"|as an? (?:ai|artificial intelligence|(?:large )?language model)\b"
     rf"|{_TEXT} (?:does|do|did)(?: not|n't) (?:\w+ly )?{_SAYS}\b"
-    rf"|(?:answer|information|it|this|that|detail|name|number|date)s? (?:is|are|was|were)(?: not|n't) {_KNOWN}\b"
-    rf"|(?:answer|information|it|this|that|detail|name|number|date)s? (?:is|are|was|were)(?: not|n't) (?:\w+ )?in (?:the|this) {_TEXT}"
+    rf"|{_THING} (?:is|are|was|were)(?: not|n't) (?:{_KNOWN}\b|(?:\w+ )?in (?:the|this) {_TEXT})"
     rf"|not (?:given|stated|mentioned|provided|specified|found) in (?:the|this) {_TEXT}"
-    rf"|(?:there is|there's) (?:no (?:answer|mention|information|way (?:to|of) (?:know|tell|say))|not enough|insufficient)\b"
-    r"|(?:there is|the (?:passage|context|text)s? (?:does|do)) not (?:contain |provide |have |give )?enough information"
-    r"|(?:cannot|can't|can not|could not) be (?:answered|determined|known|said)|impossible to (?:say|know|tell|determine|answer)"
-    r"|no comment\b|unanswerable\b)",
+    r"|(?:there is|there's) (?:no (?:answer|mention|information|way (?:to|of) (?:know|tell|say))"
+    r"|not enough|insufficient)\b"
+    rf"|{_TEXT} (?:does|do) not (?:contain |provide |have |give )?enough information"
+    r"|(?:cannot|can't|can not|could not) be (?:answered|determined|known|said)"
+    r"|impossible to (?:say|know|tell|determine|answer)|no comment\b|unanswerable\b)",
 )
 
 

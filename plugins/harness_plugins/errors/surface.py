@@ -27,17 +27,17 @@ class Surface:
     answer may get several categories; at least one always. Definitions, in the order of `harness.taxonomy.ORDER`:
     *harness_error*, *no_reference*, *overflow*: nothing to judge. *correct*: see `harness.taxonomy`. *empty*: no
     letter, digit or symbol. *repetitive*: a loop of words or characters that no reference has, a text whose word pairs
-    are for the most part repetitions (`loop_pairs`), or an ending of eight words that was said before.
-    *copied_prompt*: the right answer is not there, and the answer is whole sentences, lines or quotations of the prompt
-    (from `copied_whole` words on, options of multiple choice apart), or `copied_words` of its words and more, that make up
-    `copied_share` of it, stand in the prompt in runs of three and more, the last one included. *refusal*: not right, and a phrase of
-    declining in the first 200 characters, where neither a reference nor the label says the same. *truncated*: ended by
-    the token limit, without a sentence's end. *off_label*: a label task's answer that is no label and names none or
-    several (an empty one, too). *missing_part*: of a reference with several parts, some are there. *numeric*: one
-    number was asked for, and the answer's first number that is not in the question, or what its calculation comes to,
-    differs. *partially_correct*: token F1 of `partial_f1` or more. *wrong_answer*: the right answer is not in the text,
-    not even in part. *verbose*: more than `verbose_ratio` times the longest reference, and `verbose_words` words more
-    where the answer goes on after as many sentences and lines as the reference has, or else
+    are for the most part repetitions (`loop_pairs`), or an ending of eight words that was said before. *copied_prompt*:
+    the right answer is not there, and the answer is whole sentences, lines or quotations of the prompt (from
+    `copied_whole` words on, options of multiple choice apart), or `copied_words` of its words and more, that make up
+    `copied_share` of it, stand in the prompt in runs of three and more, the last one included. *refusal*: not right,
+    and a phrase of declining in the first 200 characters, where neither a reference nor the label says the same.
+    *truncated*: ended by the token limit, without a sentence's end. *off_label*: a label task's answer that is no label
+    and names none or several (an empty one, too). *missing_part*: of a reference with several parts, some are there.
+    *numeric*: one number was asked for, and the answer's first number that is not in the question, or what its
+    calculation comes to, differs. *partially_correct*: token F1 of `partial_f1` or more. *wrong_answer*: the right
+    answer is not in the text, not even in part. *verbose*: more than `verbose_ratio` times the longest reference, and
+    `verbose_words` words more where the answer goes on after as many sentences and lines as the reference has, or else
     `verbose_sentence_words`. *format*: the right answer is in the text, but where the prompt asks for a closed form
     ("one word only") in more than one word more than the longest reference has (or as many as the prompt allows); or in
     a text of more than `verbose_ratio` times and `long_words` words more than a short reference has; or with other
@@ -48,9 +48,9 @@ class Surface:
 
         verbose_ratio: float = Field(3.0, ge=1, description="Verbose: this many times the longest reference's words,")
         verbose_words: int = Field(
-            15, ge=0, description="... and this many words more, in more sentences or lines than it has,"
+            16, ge=0, description="... and this many words more, in more sentences or lines than it has,"
         )
-        verbose_sentence_words: int = Field(25, ge=0, description="... or this many words more in as many sentences.")
+        verbose_sentence_words: int = Field(26, ge=0, description="... or this many words more in as many sentences.")
         long_words: int = Field(
             10, ge=0, description="A short answer in a text of so many words more (and `verbose_ratio`) is out of form."
         )
@@ -95,9 +95,9 @@ class Surface:
             yield ErrorLabel("repetitive", judged.loop)
         if not judged.contained and (copy := self._copied(prediction)):
             yield ErrorLabel("copied_prompt", copy)
-        if not judged.correct and judged.label is None and (phrase := refusal(prediction.parsed)):
-            if not any(map(refusal, example.references)):
-                yield ErrorLabel("refusal", phrase)
+        phrase = "" if judged.correct or judged.label is not None else refusal(prediction.parsed)
+        if phrase and not any(map(refusal, example.references)):
+            yield ErrorLabel("refusal", phrase)
         if prediction.finish == "length" and not ends_naturally(prediction.parsed):
             yield ErrorLabel("truncated", f"{prediction.tokens_out} tokens, ends in {prediction.parsed[-20:]!r}")
 
@@ -157,8 +157,8 @@ def _is_empty(text: str) -> bool:
 
 
 def ends_naturally(text: str) -> bool:
-    """Whether a text ends like a sentence, a quotation or a closed bracket, and not with a list's next number or letter, or
-    with a quotation mark or bracket that opens."""
+    """Whether a text ends like a sentence, a quotation or a closed bracket, and not with a list's next number or letter
+    or with a quotation mark or bracket that opens."""
     return bool(_NATURAL_END.search(text[-50:])) and not _UNFINISHED.search(text[-50:])
 
 
