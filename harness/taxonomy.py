@@ -5,8 +5,10 @@ before the general ones.
 
 When is a prediction correct? When it satisfies the task:
 - label tasks: the answer is the gold label (see the metric `accuracy`);
-- other tasks: it equals a reference after normalisation, or it contains one and is neither verbose nor repetitive.
-So "The capital is Paris." is correct for "Paris", and a page with "Paris" somewhere in it is not.
+- other tasks: it equals a reference after normalisation; or it contains one, is neither much longer (three times and
+  ten words) nor repetitive, and the prompt asked for no closed form ("one word only").
+So "The capital is Paris." is correct for "Paris"; it is not where one word was asked for, and neither is a page with
+"Paris" somewhere in it.
 """
 
 from __future__ import annotations
@@ -69,14 +71,14 @@ CATEGORIES: tuple[Category, ...] = (
         "repetitive",
         "model",
         3,
-        "The answer runs in a loop: the same words, or characters, again and again.",
+        "The answer runs in a loop: the same words, phrases or characters, again and again.",
         "Stop at the line's end, lower max_new_tokens, or train on short targets.",
     ),
     Category(
         "copied_prompt",
         "model",
         3,
-        "Most of the answer is a long run of words copied from the prompt, and it is not right.",
+        "The answer is for the most part copied from the prompt, and the right answer is not in it.",
         "Separate instruction and input more clearly, show worked examples, or fine-tune.",
     ),
     Category(
@@ -125,7 +127,7 @@ CATEGORIES: tuple[Category, ...] = (
         "numeric",
         "model",
         2,
-        "The reference is a number, and the answer's number is another one.",
+        "One number was asked for, and the answer's number is another one.",
         "Supply the fact (rag); for arithmetic, let the model reason first and read the last number.",
     ),
     Category(
@@ -154,7 +156,7 @@ CATEGORIES: tuple[Category, ...] = (
         "verbose",
         "model",
         1,
-        "The answer is much longer than every reference.",
+        "The answer goes on when what was asked for is said: it is much longer than every reference.",
         "Ask for a short answer, show worked examples, stop at the line's end, or fine-tune on short targets.",
     ),
     Category(

@@ -199,8 +199,8 @@ def child(job: dict[str, Any]) -> None:
     model.train()
     cpu = time.process_time()
     with PeakMemory() as memory:
-        if job["side"] == "ours":
-            seconds = run_ours(model, job["method"], train, steps, job["seed"])
+        if job["side"] in ("ours", FLOAT32):
+            seconds = run_ours(model, job, train)
         else:
             seconds = run_peer(job["side"], model, tokenizer, job, train)
     cpu = time.process_time() - cpu

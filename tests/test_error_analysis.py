@@ -171,7 +171,6 @@ def test_rescoring_gives_what_a_run_would_have_given(results: Path, registry: Re
         ("q1", "wrong_answer"),
         ("q2", "wrong_answer"),
         ("q3", "misspelled"),
-        ("q3", "verbose"),
         ("q3", "wrong_answer"),
     ]
 

@@ -77,8 +77,37 @@ def test_what_is_no_mistake(text: str, reference: str) -> None:
 def test_words_of_the_task_are_no_mistakes() -> None:
     text = "The peple of the town use it every day."
     assert evidence(SPELLING, text)
-    assert not evidence(SPELLING, text, question="Who are the peple?")
     assert not evidence(SPELLING, text, vocabulary=frozenset({"peple"}))
+    assert not evidence(SPELLING, text, reference="the peple")
+    assert not evidence(SPELLING, "They use numpi for it.", vocabulary=frozenset({"numpi"}))
+
+
+def test_misspelt_words_of_the_question_are_mistakes_when_the_answer_copies_them() -> None:
+    text = "The peple of the town use it every day."
+    assert evidence(SPELLING, text, question="Who are the peple?")
+    assert evidence(SPELLING, text, question="Who are the peple?", vocabulary=frozenset({"peple"}))
+    assert evidence(SPELLING, '"Beautifull" is an English word.', question="How is 'beautifull' spelt?")
+    assert not evidence(SPELLING, "The quokka met the axolotl.", question="Did the quokka meet the axolotl?")
+    assert not evidence(SPELLING, "Boht of them.", question="Boht?")  # short words may be names or terms
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "found"),
+    [
+        ("That makes no sence to me.", "Paris", "'sence' for"),
+        ("He sold drgs there.", "Paris", "'drgs' for 'drugs'"),
+        ("Knights in full armes rode on.", "Paris", "'armes' for"),
+        ("She has a strong charractar, they say.", "Paris", "'charractar' for 'character'"),
+        ("It is the plurael form of it.", "plural", "'plurael' for 'plural'"),
+        ("The chatbot reads a JSON dataset with its birthdate.", "Paris", ""),
+        ("A defence of the offences, in pretence.", "Paris", ""),
+        ("the boxes, watches and potatoes he washes", "Paris", ""),
+        ("the immunoassay of methotrexate in chondrocytes", "Paris", ""),
+    ],
+)
+def test_words_far_from_the_right_one_and_words_that_are_right(text: str, reference: str, found: str) -> None:
+    said = evidence(SPELLING, text, reference)
+    assert found in said if found else not said
 
 
 def test_half_a_word_at_the_cut_is_no_mistake() -> None:
@@ -139,6 +168,37 @@ def test_what_is_asked_for_in_another_language_is_right() -> None:
     assert evidence(LANGUAGE, english, question="Warum ist die Hauptstadt von Frankreich so groß?").startswith("en")
     assert evidence(create("language", language="de"), german) == ""
     assert evidence(LANGUAGE, german, labels=("a", "b")) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "language"),
+    [
+        ("Le chat est un animal.", "What is a cat?", "fr"),
+        ("Das ist ein Tier.", "What is a cat?", "de"),
+        ("El gato es de la casa.", "What is a cat?", "es"),
+        ("The cat is an animal.", "Che cosa è un gatto?", "en"),
+        ("Un gatto è nella casa.", "O que é um gato?", "it"),
+        ("The cat is an animal.", "What is a cat? Answer in German.", "en"),
+        ("The cat is an animal.", "Translate into French: Die Katze ist ein Tier.", "en"),
+    ],
+)
+def test_a_few_function_words_tell_a_language(text: str, question: str, language: str) -> None:
+    assert evidence(LANGUAGE, text, reference="Gatto", question=question).startswith(f"{language} (")
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("El Salvador.", "Which country is it?"),
+        ("Museo Nacional del Prado", "Which museum is it?"),
+        ("Der Spiegel", "Which paper is it?"),
+        ("Die Katze ist ein Tier.", "What is a cat? Answer in German."),
+        ("Le chat noir est un café.", "What is the French word for it?"),
+        ("Che cosa è un gatto? The gatto!", "Che cosa è un gatto?"),  # for the most part the question itself
+    ],
+)
+def test_names_questions_and_what_was_asked_for(text: str, question: str) -> None:
+    assert evidence(LANGUAGE, text, reference="Gatto", question=question) == ""
 
 
 @settings(max_examples=60, deadline=None)

@@ -14,11 +14,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.types import ErrorLabel, EvalContext, Example, Prediction
-from harness_plugins.errors.language import probabilities
+from harness_plugins.errors.language import language_of, probabilities
 from harness_plugins.metrics.text import normalise, plain
 
 MOST_CHARACTERS = 5000
 COMMON = 1000  # occurrences in the dictionary's corpus: "the" has 76 million, "mitochondria" 194
+FAR_LETTERS = 8  # words from this length on may be two edits from the right one
+HALF = 4  # letters: two common words of so many and more make a word together
+COPIED_LETTERS = 5  # shorter words of the input may be names or terms
 LANGUAGE_WORDS = 4  # the language of shorter texts is anybody's guess
 _EDGES = "\"'“”‘’«»()[]{}<>*_`~.,;:!?…-–—/|"
 _PLAIN_WORD = re.compile(r"[a-z]+(?:'[a-z]{1,2})?")
@@ -31,15 +34,25 @@ _BRITISH = [
         (r"ys(e|es|ed|ing|er|ers)$", r"yz\1"),
         (r"re(s?)$", r"er\1"),
         (r"ogue(s?)$", r"og\1"),
-        (r"ence(s?)$", r"ense\1"),
+        (r"([fct])ence(s?)$", r"\1ense\2"),
         (r"amme(s?)$", r"am\1"),
         (r"ae|oe", "e"),
-        (r"ll", "l"),
+        (r"ll(ed|ing|er|ers|or|ors|ous|ously|en|ery|ist|ists)$", r"l\1"),
         (r"l(ment|ful|fully)", r"ll\1"),
         (r"ph", "f"),
     )
 ]
 _ENDINGS = ("s", "es", "ed", "d", "ing", "er", "ers", "ly", "ness", "less", "ful", "able", "like", "wise", "ish")
+_HISSING = ("s", "x", "z", "h", "o")  # what "es" follows where it is more than "s" after an "e"
+# Words that are younger than the dictionary's corpus, or read as words by now.
+_NEW_WORDS = (
+    "api apis app apps async backend blockchain bool chatbot chatbots config crypto css csv dataset datasets emoji "
+    "emojis frontend html http https hashtag influencer json latex lowercase markdown metadata middleware multi "
+    "offline pdf pdfs pixel pixels plugin plugins postgres regex selfie selfies smartphone smartphones sql startup "
+    "startups streaming substring touchscreen uppercase url urls vegan vlog webinar webpage webpages whitespace "
+    "wifi workflow workflows xml yaml "
+)
+_YOUNGER = frozenset(_NEW_WORDS.split())
 _BEGINNINGS = (
     "un", "re", "non", "pre", "anti", "co", "sub", "over", "under", "multi", "inter", "micro", "mis", "out", "semi",
     "super", "hyper", "bio", "geo", "eco", "socio", "hydro", "photo", "electro", "neuro", "trans", "self", "post",
@@ -55,17 +68,29 @@ class Dictionary:
         self._checker: Any = SpellChecker(language=language, distance=1)
         self.known = lru_cache(65536)(self._known)
         self.nearest = lru_cache(16384)(self._nearest)
+        self.far = lru_cache(16384)(self._far)
+        self._beginning: dict[str, list[str]] = {}
 
     def frequency(self, word: str) -> int:
         return int(self._checker[word])
 
     def _known(self, word: str) -> bool:
         bare = word.split("'")[0] if "'" in word else word
+        if bare in _YOUNGER:
+            return True
         if any(self.frequency(form) for form in (word, bare)):
             return True
         if any(self.frequency(pattern.sub(new, bare)) for pattern, new in _BRITISH if pattern.search(bare)):
             return True
         stems = [bare[: -len(end)] for end in _ENDINGS if bare.endswith(end) and len(bare) - len(end) >= 3]
+        stems = [
+            stem
+            for stem in stems
+            if not (bare.endswith("es") and len(stem) + 2 == len(bare)) or stem.endswith(_HISSING)
+        ]
+        halves = [(bare[:place], bare[place:]) for place in range(HALF, len(bare) - HALF + 1)]
+        if any(min(map(self.frequency, pair)) >= COMMON for pair in halves):  # "birthdate"
+            return True
         stems += [bare[len(start) :] for start in _BEGINNINGS if bare.startswith(start) and len(bare) - len(start) >= 4]
         return any(self.frequency(stem) or self.frequency(f"{stem}e") for stem in stems)
 
@@ -75,6 +100,25 @@ class Dictionary:
         best = max(found, key=lambda other: (self.frequency(other), other), default="")
         return best, self.frequency(best) if best else 0
 
+    def _far(self, word: str) -> tuple[str, int]:
+        """The most frequent word that begins with the same two letters and is two edits away, among the common ones."""
+        from rapidfuzz.distance import OSA
+
+        near = [
+            other
+            for other in self._common().get(word[:2], ())
+            if abs(len(other) - len(word)) <= 2 and OSA.distance(word, other, score_cutoff=2) <= 2
+        ]
+        best = max(near, key=lambda other: (self.frequency(other), other), default="")
+        return best, self.frequency(best) if best else 0
+
+    def _common(self) -> dict[str, list[str]]:
+        if not self._beginning:
+            for word, frequency in self._checker.word_frequency.dictionary.items():
+                if frequency >= COMMON and len(word) >= FAR_LETTERS - 2:
+                    self._beginning.setdefault(word[:2], []).append(word)
+        return self._beginning
+
 
 @lru_cache(4)
 def dictionary(language: str) -> Dictionary:
@@ -83,18 +127,20 @@ def dictionary(language: str) -> Dictionary:
 
 class Spelling:
     """*misspelled*: at least `words` words of the answer are misspelt. A word is misspelt when it is in lower case, has
-    `letters` letters or more, is neither in the dictionary nor anywhere in prompt, references or the task's texts, and
-    a word of the dictionary that occurs at least `frequency` times in its corpus is one edit away; or, in any case,
-    when it is one edit (two from nine letters on) from a word of a reference that the answer lacks. The last word of an
-    answer that was cut off is passed over, and so is an answer of which less than half is in the dictionary, or that is
-    clearly in another language."""
+    `letters` letters or more, is not in the dictionary, and a word of the dictionary that occurs at least `frequency`
+    times in its corpus is one edit away (two from eight letters on, with the same first two letters); or, in any case,
+    when it is one edit (two from nine letters on, or from six on with the same first two) from a word of a reference
+    that the answer lacks. Words of references, passages and the task's other texts are no mistakes; those of the item's
+    own input, which may be misspelt, are from five letters on when the right word is one edit away. A capital counts as
+    lower case where the input has the word so. The last word of an answer that was cut off is passed over, and so is an
+    answer of which less than half is in the dictionary, or that is clearly in another language."""
 
     class Config(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
 
         language: str = Field("en", description="Dictionary of pyspellchecker: en, de, es, fr, it, nl, pt, ru, …")
         words: int = Field(1, ge=1, description="Misspelled: from this many misspelt words on.")
-        letters: int = Field(5, ge=2, description="Shorter words are not judged.")
+        letters: int = Field(4, ge=2, description="Shorter words are not judged.")
         frequency: int = Field(COMMON, ge=0, description="How common the right word must be in the dictionary.")
 
     def __init__(self, config: Config) -> None:
@@ -129,22 +175,39 @@ class Spelling:
         wanted = _missing(text, example.references, self.config.letters)
         if len(words) >= LANGUAGE_WORDS and _elsewhere(text, self.config.language):
             return
+        own = set(_WORD.findall(context.input))
         suspects = [
-            w for w in unknown if _PLAIN_WORD.fullmatch(w) or (wanted and not w.isupper() and _near(w.lower(), wanted))
+            word
+            for word in unknown
+            if _PLAIN_WORD.fullmatch(word)
+            or (word.lower() in own and not word.isupper())
+            or (wanted and not word.isupper() and _near(word.lower(), wanted, lower=False))
         ]
         if not suspects:
             return
-        allowed = set(_WORD.findall(f"{prediction.prompt}\n{context.input}".lower()))
+        given = {word.lower() for word in own}
+        allowed = set(_WORD.findall(" ".join([prediction.prompt, *example.references]).lower()))
+        references = set(_WORD.findall(" ".join(example.references).lower()))
         for word in suspects:
             lower = word.lower()
-            if lower in allowed or lower in context.vocabulary:
+            copied = lower in given and lower not in references
+            if not copied and (lower in allowed or lower in context.vocabulary):
                 continue
-            if right := _near(lower, wanted):
+            if right := _near(lower, wanted, lower=word == lower):
                 yield word, right
-            elif _PLAIN_WORD.fullmatch(word):
-                right, frequency = known.nearest(lower)
-                if right and frequency >= self.config.frequency:
+            elif _PLAIN_WORD.fullmatch(word) or lower in own:
+                right = self._right(lower, known, copied=copied)
+                if right:
                     yield word, right
+
+    def _right(self, word: str, known: Dictionary, *, copied: bool) -> str:
+        """The word that was meant, when that is clear. Words of the input must be longer, and nearer to it."""
+        if copied and len(word) < COPIED_LETTERS:
+            return ""
+        right, frequency = known.nearest(word)
+        if (not right or frequency < self.config.frequency) and len(word) >= FAR_LETTERS and not copied:
+            right, frequency = known.far(word)
+        return right if right and frequency >= self.config.frequency else ""
 
 
 def correct(text: str, language: str, prompt: str, vocabulary: Container[str], *, cut: bool = False) -> str:
@@ -173,6 +236,8 @@ def correct(text: str, language: str, prompt: str, vocabulary: Container[str], *
 
 def _elsewhere(text: str, language: str) -> bool:
     """Whether the text is clearly in another language than the dictionary."""
+    if language_of(text, 0.7) not in (None, language):
+        return True
     found = probabilities(text)
     return max(found.values()) >= 0.7 and found.get(language, 0.0) < 0.1
 
@@ -184,12 +249,14 @@ def _missing(text: str, references: Sequence[str], letters: int) -> list[str]:
     return [word for word in wanted if len(word) > letters and word not in has]
 
 
-def _near(word: str, wanted: Sequence[str]) -> str:
-    """The wanted word that this one is nearly, by optimal string alignment; "" when there is none."""
+def _near(word: str, wanted: Sequence[str], *, lower: bool) -> str:
+    """The wanted word that this one is nearly, by optimal string alignment; "" when there is none. `lower`: it stands
+    in lower case and is no name."""
     from rapidfuzz.distance import OSA
 
     for right in wanted:
-        limit = 1 if len(right) < 9 else 2
+        alike = len(right) >= 6 and word[:2] == right[:2] and lower
+        limit = 2 if alike or len(right) >= 9 else 1
         if word != right and not _inflected(word, right) and OSA.distance(word, right, score_cutoff=limit) <= limit:
             return right
     return ""

@@ -4,73 +4,77 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from itertools import islice
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.types import ErrorLabel, EvalContext, Example, Prediction
+from harness_plugins.errors.copied import copied
 from harness_plugins.errors.judge import Judgement, Limits, best_overlap, judge
-from harness_plugins.metrics.numbers import close, numbers
+from harness_plugins.errors.loops import LoopLimits
+from harness_plugins.errors.numeric import other_number
+from harness_plugins.errors.refusals import refusal
 from harness_plugins.metrics.structured import parse_json
 from harness_plugins.metrics.text import contains, is_punctuation, normalise
 
 _NATURAL_END = re.compile(r"[.!?…。！？।؟\"'”’»)\]}`*]\s*\Z")
-_LIST_NUMBER = re.compile(r"(?:\A|\s)\(?\d{1,3}[.)]\s*\Z")
-_REFUSAL = re.compile(
-    r"\b(?:i(?:'m| am) (?:sorry|afraid)[,.;]? (?:but|that i|i|we|as|there)\b"
-    r"|i(?:'m| am) sorry for (?:any|the|your) (?:confusion|misunderstanding|mistake|inconvenience|error)s?\b"
-    r"|i(?:'m| am) not capable of\b"
-    r"|i (?:can(?:no|')t|can not|could(?:n't| not)|won't|will not|am (?:unable|not able)|'m (?:unable|not able))"
-    r"(?: to)? (?:answer|assist|help|provide|give|tell|say|find|access|determine|fulfill|comply|do that|browse|discuss)"
-    r"|i'm (?:unable|not able) to|i am (?:unable|not able) to"
-    r"|i (?:do not|don't) (?:know|have (?:access|enough|any|the|information|specific|real))"
-    r"|as an? (?:ai|artificial intelligence|(?:large )?language model)\b"
-    r"|(?:there is|the (?:passage|context|text)s? (?:does|do)) not (?:contain |provide |have |give )?enough information"
-    r"|cannot be (?:answered|determined))",
-)
+_UNFINISHED = re.compile(r"(?:\A|\s)\(?\d{1,3}[.)]\s*\Z|(?:\A|\n)\s*\(?[A-Za-z][.)]\s*\Z|\s[\"“‘«(\[]\s*\Z")
 _PARTS = re.compile(r"\s*(?:[,;/\n]|\band\b|\bund\b|\bet\b|&)\s*")
 MAX_PART_WORDS = 5
-COPIED_RUN = 4
-MOST_COPIED = 4000
-LONG_WORDS = 20
-_CHAT_MARK = re.compile(r"<\|[^|<>]{1,40}\|>|</?s>|\[/?INST\]")
-CALCULATION = 3  # an answer with more numbers than this is a calculation: what it comes to is its last number
-_RESULT = re.compile(
-    r"(?:####|\b(?:answer|result|total)\b[^.\n]{0,40}?(?:is|:|=))\s*[$€£]?\s*(?=[-−.\d])", re.IGNORECASE
-)
-_PARENTHESES = re.compile(r"\([^()]*\)")
 
 
 class Surface:
     """Compares the answer with references and prompt by rules that a person can check by eye; no model is asked. One
     answer may get several categories; at least one always. Definitions, in the order of `harness.taxonomy.ORDER`:
     *harness_error*, *no_reference*, *overflow*: nothing to judge. *correct*: see `harness.taxonomy`. *empty*: no
-    letter, digit or symbol. *repetitive*: a loop of words or characters that no reference has. *copied_prompt*: not
-    right, and `copied_share` of its words, the last one included, stand in the prompt in runs of four and more.
-    *refusal*: not right, and a phrase of declining in the first 200 characters. *truncated*: ended by the token limit,
-    without a sentence's end. *off_label*: a label task's answer that is no label and names none or several.
-    *missing_part*: of a reference with several parts, some are there. *numeric*: the reference is one number, and the
-    answer's first number, or the last one of a calculation, differs. *partially_correct*: token F1 of `partial_f1` or
-    more. *wrong_answer*: the right answer is not in the text, not even in part. *verbose*: more than `verbose_ratio`
-    times the longest reference and `verbose_words` words more. *format*: the right answer is in the text, but in a
-    sentence where a short answer or a label was wanted, or not as JSON where the reference is."""
+    letter, digit or symbol. *repetitive*: a loop of words or characters that no reference has, a text whose word pairs
+    are for the most part repetitions (`loop_pairs`), or an ending of eight words that was said before. *copied_prompt*:
+    the right answer is not there, and the answer is whole sentences, lines or quotations of the prompt (from
+    `copied_whole` words on, options of multiple choice apart), or `copied_words` of its words and more, that make up
+    `copied_share` of it, stand in the prompt in runs of three and more, the last one included. *refusal*: not right,
+    and a phrase of declining in the first 200 characters, where neither a reference nor the label says the same.
+    *truncated*: ended by the token limit, without a sentence's end. *off_label*: a label task's answer that is no label
+    and names none or several (an empty one, too). *missing_part*: of a reference with several parts, some are there.
+    *numeric*: one number was asked for, and the answer's first number that is not in the question, or what its
+    calculation comes to, differs. *partially_correct*: token F1 of `partial_f1` or more. *wrong_answer*: the right
+    answer is not in the text, not even in part. *verbose*: more than `verbose_ratio` times the longest reference, and
+    `verbose_words` words more where the answer goes on after as many sentences and lines as the reference has, or else
+    `verbose_sentence_words`. *format*: the right answer is in the text, but where the prompt asks for a closed form
+    ("one word only") in more than one word more than the longest reference has (or as many as the prompt allows); or in
+    a text of more than `verbose_ratio` times and `long_words` words more than a short reference has; or with other
+    words around a label; or not as JSON where the reference is."""
 
     class Config(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
 
         verbose_ratio: float = Field(3.0, ge=1, description="Verbose: this many times the longest reference's words,")
-        verbose_words: int = Field(10, ge=0, description="... and this many words more than it has.")
+        verbose_words: int = Field(
+            16, ge=0, description="... and this many words more, in more sentences or lines than it has,"
+        )
+        verbose_sentence_words: int = Field(26, ge=0, description="... or this many words more in as many sentences.")
+        long_words: int = Field(
+            10, ge=0, description="A short answer in a text of so many words more (and `verbose_ratio`) is out of form."
+        )
         loop_repeats: int = Field(3, ge=2, description="Repetitive: this often in a row (a single word once more),")
-        loop_words: int = Field(6, ge=2, description="... and filling this many words (units of two words or more).")
-        copied_words: int = Field(7, ge=4, description="Copied: answers from this many words on, of which")
-        copied_share: float = Field(0.7, gt=0, le=1, description="... this share stands in the prompt in runs of four.")
+        loop_words: int = Field(6, ge=2, description="... and filling this many words (units of two words or more),")
+        loop_pairs: float = Field(
+            0.42, gt=0, le=1, description="... or this share of all word pairs having been there before."
+        )
+        copied_whole: int = Field(4, ge=1, description="Copied: whole sentences of the prompt, of this many words,")
+        copied_words: int = Field(8, ge=3, description="... or this many words and more, in runs of three,")
+        copied_share: float = Field(0.7, gt=0, le=1, description="... that make up this share of the answer.")
         partial_f1: float = Field(0.5, gt=0, le=1, description="Partially correct: token F1 with the best reference.")
         short_words: int = Field(5, ge=1, description="A reference of up to this many words is a short answer.")
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.limits = Limits(config.verbose_ratio, config.verbose_words, config.loop_repeats, config.loop_words)
+        self.limits = Limits(
+            config.verbose_ratio,
+            config.long_words,
+            config.short_words,
+            config.verbose_words,
+            config.verbose_sentence_words,
+            LoopLimits(config.loop_repeats, config.loop_words, config.loop_pairs),
+        )
 
     def classify(self, prediction: Prediction, example: Example, context: EvalContext) -> Sequence[ErrorLabel]:
         if prediction.finish == "error":
@@ -83,17 +87,18 @@ class Surface:
         if judged.exact:
             return [ErrorLabel("correct", "equals the reference")]
         if _is_empty(prediction.parsed):
-            return [ErrorLabel("empty", f"{len(prediction.parsed)} characters, raw {len(prediction.raw)}")]
-        return [*self._breakdown(prediction, judged), *self._content(prediction, example, context, judged)]
+            found = [ErrorLabel("empty", f"{len(prediction.parsed)} characters, raw {len(prediction.raw)}")]
+            return [*found, ErrorLabel("off_label", "names none")] if context.labels else found
+        return [*self._breakdown(prediction, example, judged), *self._content(prediction, example, context, judged)]
 
-    def _breakdown(self, prediction: Prediction, judged: Judgement) -> Iterator[ErrorLabel]:
+    def _breakdown(self, prediction: Prediction, example: Example, judged: Judgement) -> Iterator[ErrorLabel]:
         if judged.loop:
             yield ErrorLabel("repetitive", judged.loop)
-        if not judged.contained:
-            if copied := self._copied(prediction):
-                yield ErrorLabel("copied_prompt", copied)
-            if refused := _REFUSAL.search(prediction.parsed[:200].lower().replace("’", "'")):
-                yield ErrorLabel("refusal", refused.group(0))
+        if not judged.contained and (copy := self._copied(prediction)):
+            yield ErrorLabel("copied_prompt", copy)
+        phrase = "" if judged.correct or judged.label is not None else refusal(prediction.parsed)
+        if phrase and not any(map(refusal, example.references)):
+            yield ErrorLabel("refusal", phrase)
         if prediction.finish == "length" and not ends_naturally(prediction.parsed):
             yield ErrorLabel("truncated", f"{prediction.tokens_out} tokens, ends in {prediction.parsed[-20:]!r}")
 
@@ -108,7 +113,7 @@ class Surface:
         elif context.labels:
             yield from _wrong_label(prediction.parsed, example, judged)
         else:
-            yield from self._wrong(prediction, example.references)
+            yield from self._wrong(prediction, example.references, context.input)
         if judged.verbose:
             yield ErrorLabel("verbose", judged.verbose)
 
@@ -117,16 +122,16 @@ class Surface:
             return f"label {judged.mentioned[0]!r} inside {judged.words} words"
         if any(_is_structure(reference) for reference in example.references) and not _is_structure(text):
             return "the reference is JSON, the answer is not"
-        if judged.reference_words <= self.config.short_words:
-            return f"a short answer inside {judged.words} words"
-        return ""
+        if judged.open_form:
+            return judged.open_form
+        return f"a short answer inside {judged.words} words" if judged.long else ""
 
-    def _wrong(self, prediction: Prediction, references: tuple[str, ...]) -> Iterator[ErrorLabel]:
+    def _wrong(self, prediction: Prediction, references: tuple[str, ...], asked: str) -> Iterator[ErrorLabel]:
         text, partial = prediction.parsed, False
         if parts := _missing_parts(text, references[0]):
             partial = True
             yield ErrorLabel("missing_part", parts)
-        if differs := _other_number(text, references, cut=prediction.finish == "length"):
+        if differs := other_number(text, references, asked, cut=prediction.finish == "length"):
             yield ErrorLabel("numeric", differs)
         overlap = best_overlap(text, references)
         if overlap >= self.config.partial_f1:
@@ -136,24 +141,14 @@ class Surface:
             yield ErrorLabel("wrong_answer", f"{text.strip()[:60]!r} for {references[0][:60]!r}")
 
     def _copied(self, prediction: Prediction) -> str:
-        """Runs of four words and more that the prompt has as well, when they make up enough of the answer. An answer
-        that restates the question and then says something of its own is none: its last word must be copied, too."""
-        words = normalise(prediction.parsed[:MOST_COPIED]).split()
-        if len(words) < self.config.copied_words or not prediction.prompt:
-            return ""
-        prompt = f" {_normal_prompt(prediction.prompt)} "
-        copied = [False] * len(words)
-        for start in range(len(words) - COPIED_RUN + 1):
-            if f" {' '.join(words[start : start + COPIED_RUN])} " in prompt:
-                copied[start : start + COPIED_RUN] = [True] * COPIED_RUN
-        if sum(copied) < self.config.copied_share * len(words) or not (copied[-1] or prediction.finish == "length"):
-            return ""
-        return f"{sum(copied)} of {len(words)} words in runs of {COPIED_RUN} or more"
-
-
-@lru_cache(64)  # the arms of a run share few prompts, but all classifiers of one answer share one
-def _normal_prompt(prompt: str) -> str:
-    return normalise(_CHAT_MARK.sub(" ", prompt))
+        return copied(
+            prediction.parsed,
+            prediction.prompt,
+            whole=self.config.copied_whole,
+            words=self.config.copied_words,
+            share=self.config.copied_share,
+            cut=prediction.finish == "length",
+        )
 
 
 def _is_empty(text: str) -> bool:
@@ -161,8 +156,9 @@ def _is_empty(text: str) -> bool:
 
 
 def ends_naturally(text: str) -> bool:
-    """Whether a text ends like a sentence, a quotation or a closed bracket, and not with a list's next number."""
-    return bool(_NATURAL_END.search(text[-50:])) and not _LIST_NUMBER.search(text[-50:])
+    """Whether a text ends like a sentence, a quotation or a closed bracket, and not with a list's next number or letter
+    or with a quotation mark or bracket that opens."""
+    return bool(_NATURAL_END.search(text[-50:])) and not _UNFINISHED.search(text[-50:])
 
 
 def _is_structure(text: str) -> bool:
@@ -197,30 +193,3 @@ def _missing_parts(text: str, reference: str) -> str:
         if (0 < len(missing) < len(parts))
         else ""
     )
-
-
-def _other_number(text: str, references: tuple[str, ...], *, cut: bool = False) -> str:
-    """Evidence that the reference is one number with a unit of up to three words, and the answer's number is another:
-    its first one, or what a calculation comes to. A long answer that was cut off has not come to its number yet."""
-    gold = []
-    for reference in references:
-        bare = _PARENTHESES.sub(" ", reference)[:200].strip().lstrip("~≈$€£¥+ ")
-        found = list(numbers(bare))
-        if len(found) == 1 and bare[:1] in "-−.0123456789" and len(bare.split()) <= 4:
-            gold.append(found[0])
-    said = _said_number(text, cut) if gold else None
-    if said is None or any(close(said, number) for number in gold):
-        return ""
-    return f"{said:g} for {gold[0]:g}"
-
-
-def _said_number(text: str, cut: bool) -> float | None:
-    """The number that an answer gives."""
-    if result := _RESULT.search(text):
-        return next(numbers(text[result.end() :]), None)
-    found = list(islice(numbers(text), 1000))
-    if cut and (len(found) > CALCULATION or len(text.split()) > LONG_WORDS):
-        return None
-    if len(found) > CALCULATION:
-        return found[-1]
-    return found[0] if found else None

@@ -12,13 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.adaptation import Adaptation
 from harness.strategy import AnswerStrategy, Context, ReadView
 from harness.types import Prediction
-from harness_plugins.errors.judge import Limits, find_loop
+from harness_plugins.errors.loops import MAX_PERIOD, LoopLimits, find_loop
 from harness_plugins.errors.spelling import correct
 from harness_plugins.metrics.numbers import numbers
 from harness_plugins.metrics.structured import parse_json
 from harness_plugins.metrics.text import match_label, mentioned_labels, normalise
 
-MAX_PERIOD = 20
 MOST_CHARACTERS = 20_000
 _FENCE = re.compile(r"```\w*\n?(.*?)(?:```|\Z)", re.DOTALL)
 _LEAD = re.compile(
@@ -94,7 +93,7 @@ def cut_loop(text: str) -> str:
     """The text up to where its loop begins to repeat; whole when there is none."""
     pieces = list(re.finditer(r"\S+", text))
     words = [normalise(piece.group(0)) for piece in pieces]
-    if not find_loop(words, text, Limits()):
+    if not find_loop(words, text, LoopLimits()):
         return text
     for start in range(len(words)):
         for period in range(1, min(MAX_PERIOD, (len(words) - start) // 2) + 1):

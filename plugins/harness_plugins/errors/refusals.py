@@ -1,0 +1,43 @@
+"""Phrases by which an answer declines, or says that it cannot know."""
+
+from __future__ import annotations
+
+import re
+
+LOOKED_AT = 200  # characters: who declines says so first
+_DO = (
+    r"(?:answer|assist|help|provide|give|tell|say|find|access|determine|fulfil|fulfill|comply|do that|do this|browse"
+    r"|discuss|share|disclose|recommend|offer|respond|generate|create|complete)"
+)
+_TEXT = r"(?:passages?|texts?|contexts?|articles?|paragraphs?|documents?|questions?|story|sources?|information|data)"
+_SAYS = r"(?:say|state|mention|specify|tell|provide|give|contain|include|answer|indicate|explain|describe|have)"
+_KNOWN = r"(?:given|stated|mentioned|provided|specified|known|available|included|contained|found|clear|there)"
+_THING = r"(?:answer|information|it|this|that|detail|name|number|date)s?"
+_REFUSAL = re.compile(
+    r"\b(?:i(?:'m| am) (?:sorry|afraid)[,.;]? (?:but|that i|i|we|as|there)\b"
+    r"|i(?:'m| am) sorry for (?:any|the|your) (?:confusion|misunderstanding|mistake|inconvenience|error)s?\b"
+    r"|(?:i(?:'m| am)|we(?:'re| are)) not (?:capable of|equipped|allowed|permitted|comfortable|authorized|qualified"
+    r"|sure|certain|aware|programmed to|supposed to|going to answer)\b"
+    r"|(?:i|we) (?:can(?:no|')t|can not|could(?:n't| not)|won't|will not|(?:do not|don't) want to"
+    rf"|am (?:unable|not able))(?: to)? (?:\w+ly )?{_DO}\b"
+    r"|(?:i|we)(?:'m| am|'re| are) (?:unable|not able) to"
+    r"|(?:i|we)(?:'d| would) (?:rather|prefer) not|i prefer not to"
+    r"|i (?:must|have to) (?:decline|refuse)|i (?:decline|refuse) to"
+    r"|(?:i|we) (?:do not|don't) (?:know|have (?:access|enough|any|an answer|the|information|specific|real))"
+    r"|i have no (?:idea|answer|comment|information|opinion|knowledge|access|way of knowing)\b"
+    r"|as an? (?:ai|artificial intelligence|(?:large )?language model)\b"
+    rf"|{_TEXT} (?:does|do|did)(?: not|n't) (?:\w+ly )?{_SAYS}\b"
+    rf"|{_THING} (?:is|are|was|were)(?: not|n't) (?:{_KNOWN}\b|(?:\w+ )?in (?:the|this) {_TEXT})"
+    rf"|not (?:given|stated|mentioned|provided|specified|found) in (?:the|this) {_TEXT}"
+    r"|(?:there is|there's) (?:no (?:answer|mention|information|way (?:to|of) (?:know|tell|say))"
+    r"|not enough|insufficient)\b"
+    rf"|{_TEXT} (?:does|do) not (?:contain |provide |have |give )?enough information"
+    r"|(?:cannot|can't|can not|could not) be (?:answered|determined|known|said)"
+    r"|impossible to (?:say|know|tell|determine|answer)|no comment\b|unanswerable\b)",
+)
+
+
+def refusal(text: str) -> str:
+    """The phrase by which a text declines; "" without one."""
+    found = _REFUSAL.search(text[:LOOKED_AT].lower().replace("’", "'"))
+    return found.group(0) if found else ""
