@@ -1,0 +1,202 @@
+"""The rules of the surface classifier one by one: made-up answers on which each must fire, and on which it must not."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.plugins import Origin, Registered
+from harness.types import EvalContext, Example, Prediction, Query
+from harness_plugins.errors import SPECS
+
+FREE = EvalContext(readout="generate", input="What is the capital of France?")
+SURFACE = Registered("error classifier", SPECS[0], Origin("t", "t", "0")).create({})
+
+
+def labels(text: str, *references: str, context=FREE, finish="stop", prompt="") -> set[str]:
+    made = Prediction("1", prompt, text, text, finish, 9, 9)
+    return {label.category for label in SURFACE.classify(made, Example(Query("1", {}), references), context)}
+
+
+REWRITE = "Rewrite the sentence in the past tense.\nThe dog is chasing a ball."
+SHOTS = "Q: What colour is snow?\nA: Snow is white, of course.\nQ: What do cows eat?\nA:"
+OPTIONS = "Where do we sleep?\n(A) in the kitchen sink\n(B) in the bed upstairs\n(C) on a very old roof\nWhich letter?"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "reference", "copied"),
+    [
+        (REWRITE, "The dog is chasing a ball.", "The dog was chasing a ball.", True),
+        (REWRITE, "the Dog is chásing a ball", "The dog was chasing a ball.", True),
+        (REWRITE, "A dog was chasing balls.", "The dog was chasing a ball.", False),
+        (REWRITE, "The dog is chasing a", "The dog was chasing a ball.", False),
+        (SHOTS, "Snow is white, of course.", "grass", True),
+        (SHOTS, "white, of course", "grass", False),
+        (OPTIONS, "(A) in the kitchen sink", "B", False),
+        (OPTIONS, "on a very old roof", "B", False),
+        ("", "The dog is chasing a ball.", "The dog was chasing a ball.", False),
+    ],
+)
+def test_short_copies_are_whole_sentences_of_the_prompt(prompt, text, reference, copied):
+    assert ("copied_prompt" in labels(text, reference, prompt=prompt)) is copied
+
+
+def test_a_copy_that_was_cut_off():
+    text = "Rewrite the sentence in the past"
+    assert "copied_prompt" in labels(text, "He ran.", prompt=REWRITE, finish="length")
+    assert "copied_prompt" not in labels(text, "He ran.", prompt=REWRITE)
+
+
+@pytest.mark.parametrize(
+    ("demand", "text", "reference", "expected"),
+    [
+        ("Answer with one word.", "The capital is Paris.", "Paris", {"format"}),
+        ("One word only.", "The capital is Paris.", "Paris", {"format"}),
+        ("Give the number only.", "There are 12 of them.", "12", {"format"}),
+        ("Reply with a number, nothing else.", "There are 12 of them.", "12", {"format"}),
+        ("Answer in at most three words.", "The capital is Paris.", "Paris", {"correct"}),
+        ("Answer in at most three words.", "The capital is clearly Paris.", "Paris", {"format"}),
+        ("Use a short phrase, without explanation.", "The capital of France is Paris.", "Paris", {"format"}),
+        ("In as few words as possible!", "It is called Paris.", "Paris", {"format"}),
+        ("Do not write a sentence, just the name.", "In Paris.", "Paris", {"correct"}),
+        ("Answer with one word.", "Paris", "Paris", {"correct"}),
+        ("Answer with one word.", "It is London.", "Paris", {"wrong_answer"}),
+        ("Answer in one sentence.", "The capital is Paris.", "Paris", {"correct"}),
+        ("Use the word 'one' in it.", "The capital is Paris.", "Paris", {"correct"}),
+    ],
+)
+def test_closed_forms_that_a_prompt_demands(demand, text, reference, expected):
+    assert labels(text, reference, prompt=f"What is it? {demand}") == expected
+
+
+def test_a_demand_is_read_from_the_last_turn_and_the_first():
+    shots = "<|im_start|>user\nWhich? One word only.<|im_end|>\n<|im_start|>assistant\nRome<|im_end|>\n"
+    last = "<|im_start|>user\nWhat is the capital?<|im_end|>\n<|im_start|>assistant\n"
+    system = "<|im_start|>system\n{}<|im_end|>\n"
+    said = ("The capital is Paris.", "Paris")
+    assert labels(*said, prompt=system.format("You are helpful.") + shots + last) == {"correct"}
+    assert labels(*said, prompt=system.format("Answer with one word.") + shots + last) == {"format"}
+    asked = last.replace("capital?", "capital? One word only.")
+    assert labels(*said, prompt=system.format("You are helpful.") + shots + asked) == {"format"}
+
+
+@pytest.mark.parametrize(
+    ("text", "verbose"),
+    [
+        ("It is London. " + "The city has many old houses and parks. " * 2 + "I like it.", True),
+        ("It is London, " + "a city with many old houses and parks and so on " * 2, False),
+        ("It is London, " + "a city with many old houses and parks, shops, schools, roads and so on " * 2, True),
+        ("It is London. It has parks.", False),
+    ],
+)
+def test_verbose_goes_on_after_the_answer(text, verbose):
+    assert ("verbose" in labels(text, "Paris")) is verbose
+
+
+@pytest.mark.parametrize(
+    ("text", "loop"),
+    [
+        ("She is a friend who is a friend who is.", True),
+        ("A-7/A-7/A-7/A-7", True),
+        ("2.2.2.2.2.2", True),
+        ("1. Oslo\n2. Rome\n3. Bern\n4. Oslo\n5. Rome\n6. Bern\n7. Oslo\n8. Rome\n9. Bern", True),
+        ("a red bird, a red cat, a red bird, a blue cat, a red bird, a red cat", True),
+        ("To see how long it takes we count the days of both, so to see how long it takes we count the days", True),
+        ("Rome, Bern, Oslo, Paris, Vienna, Madrid, Lisbon, Athens, Dublin, Prague", False),
+        ("The old man saw the old dog, and the dog saw the man.", False),
+        ("12.5.2020 and 3.4.2021, or 1,000,000", False),
+        ("The water is called the water of the lake by people who live on the other side of it.", False),
+    ],
+)
+def test_near_loops(text, loop):
+    assert ("repetitive" in labels(text, "Paris")) is loop
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "question", "numeric"),
+    [
+        ("The square root of 49 is 8.", "The square root of 49 is 7.", "What is the square root of 49?", True),
+        ("The square root of 49 is 7.", "The square root of 49 is 7.0.", "What is the square root of 49?", False),
+        ("It is 49 degrees.", "The water is 20 degrees warm.", "How warm is it?", True),
+        ("In 1815", "In 1805", "When was it?", True),
+        ("en 1815", "En 1805", "¿Cuándo?", True),
+        ("There are no lakes.", "3", "How many lakes are there?", True),
+        ("None", "3", "How many lakes are there?", True),
+        ("five", "four", "How many?", True),
+        ("There are nobody's lakes.", "3", "How many lakes are there?", False),
+        ("Of the 12 there are 5 left.", "4", "How many of the 12 are left?", True),
+        ("Of the 12 there are 4 left.", "4 left", "How many of the 12 are left?", False),
+        ("She paid 30 for it.", "She bought it in 2012 for the price of a car.", "What did she do?", False),
+        (
+            "The point is at 30 degrees.",
+            "The point is at -30 degrees.",
+            "Correct it: teh point is at -30 degrees.",
+            False,
+        ),
+    ],
+)
+def test_numbers_that_were_asked_for(text, reference, question, numeric):
+    context = EvalContext("generate", input=question)
+    assert ("numeric" in labels(text, reference, context=context)) is numeric
+
+
+def test_a_calculation_that_was_cut_off_says_its_last_result_only():
+    context = EvalContext("generate", input="How many eggs are 6 boxes of 12?")
+    for text, numeric in [
+        ("So we take 6 * 15", False),
+        ("We have 6 * 15 = 90 eggs, and", True),
+        ("It is 15 eggs,", True),
+    ]:
+        assert ("numeric" in labels(text, "72", context=context, finish="length")) is numeric
+
+
+@pytest.mark.parametrize(
+    ("text", "refusal"),
+    [
+        ("The passage doesn't mention it.", True),
+        ("That is not stated in the text.", True),
+        ("I would rather not discuss this.", True),
+        ("I'm not equipped to tell.", True),
+        ("There's no answer in this article.", True),
+        ("I have no idea!", True),
+        ("It is impossible to say who it was.", True),
+        ("He would rather not go to London.", False),
+        ("The answer is not Lyon, it is Nice.", False),
+        ("There is no river in that town.", False),
+    ],
+)
+def test_phrases_of_declining(text, refusal):
+    assert ("refusal" in labels(text, "Paris")) is refusal
+
+
+def test_declining_is_no_refusal_where_the_reference_or_the_label_declines():
+    assert "refusal" not in labels("I don't know that.", "The text does not say.")
+    context = EvalContext("generate", labels=("yes", "cannot be determined"))
+    assert "refusal" not in labels("cannot be determined", "yes", context=context)
+    assert "refusal" in labels("I don't know whether yes", "yes", context=context)
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "expected"),
+    [
+        ("It is Brasilia.", "Brasília", {"correct"}),
+        ("Bob is a 33-year-old man.", "33", {"correct"}),
+        ("Bob is a 33-year-old man.", "3", {"numeric", "wrong_answer"}),
+        ("It is Brasilia.", "Brasov", {"wrong_answer"}),
+    ],
+)
+def test_accents_and_joined_units_do_not_hide_the_answer(text, reference, expected):
+    assert labels(text, reference) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("Towns:\nA. Bern\nB.", True),
+        ('He called it "', True),
+        ("The towns are (", True),
+        ("It has vitamin C.", False),
+        ('He called it "home"', False),
+    ],
+)
+def test_ends_that_are_none(text, cut):
+    assert ("truncated" in labels(text, "Paris", finish="length")) is cut
