@@ -124,7 +124,9 @@ class Surface:
             return "the reference is JSON, the answer is not"
         if judged.open_form:
             return judged.open_form
-        return f"a short answer inside {judged.words} words" if judged.long else ""
+        if judged.reference_words <= self.config.short_words:
+            return f"a short answer inside {judged.words} words"
+        return ""
 
     def _wrong(self, prediction: Prediction, references: tuple[str, ...], asked: str) -> Iterator[ErrorLabel]:
         text, partial = prediction.parsed, False
