@@ -21,7 +21,7 @@ def test_the_page_says_what_is_measured() -> None:
 
 def test_labels_are_known_and_both_halves_are_filled() -> None:
     assert {name for row in ROWS for name in row["categories"]} <= {*SURFACE, *SEMANTIC}
-    assert 0.4 < sum(map(held_out, ROWS)) / len(ROWS) < 0.6
+    assert 0.25 < sum(map(held_out, ROWS)) / len(ROWS) < 0.6
     assert len({(row["task"], row["prompt"]) for row in ROWS}) > 0.6 * len(ROWS)
 
 
