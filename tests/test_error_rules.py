@@ -40,6 +40,47 @@ def test_short_copies_are_whole_sentences_of_the_prompt(prompt, text, reference,
     assert ("copied_prompt" in labels(text, reference, prompt=prompt)) is copied
 
 
+MEND = "Correct the mistakes.\nThe old libary opens on monday mornings."
+MENDED = "The old library opens on Monday mornings."
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "reference", "copied"),
+    [
+        (MEND, "The old libarry opens on monday mornings.", MENDED, True),
+        (MEND, "Here it is: The old libaryy opens on monday mornings.", MENDED, True),
+        (MEND, "The old library opens on Monday morning.", MENDED, False),  # nearer to what was wanted
+        ("Which town is the capital of Peru?", "The capital town of Peru is Cusco.", "Lima", False),
+        (
+            "The river that flows through Vienna is ...",
+            "The river that flows through Vienna is Rhine.",
+            "Danube",
+            False,
+        ),
+    ],
+)
+def test_sentences_with_little_changed_are_copies(prompt, text, reference, copied):
+    assert ("copied_prompt" in labels(text, reference, prompt=prompt)) is copied
+
+
+JSON = '{"name": "Ada", "age": 36}'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"age": 36, "name": "Ada"}', "correct"),
+        ('{"name": "Ada", "age": 36, "city": "London"}', "format"),
+        ('{"person": {"name": "Ada", "age": "36"}}', "format"),
+        ("Ada is 36 years old.", "format"),
+        ('{"name": "Ada", "age": 35}', ""),
+        ("[" * 5000, ""),
+    ],
+)
+def test_right_values_in_other_json_are_out_of_form(text, expected):
+    assert labels(text, JSON) & {"correct", "format"} == ({expected} if expected else set())
+
+
 def test_a_copy_that_was_cut_off():
     text = "Rewrite the sentence in the past"
     assert "copied_prompt" in labels(text, "He ran.", prompt=REWRITE, finish="length")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
+
+from rapidfuzz import fuzz
 
 from harness_plugins.errors.demands import CHAT_MARK
 from harness_plugins.errors.judge import unaccented
@@ -11,6 +14,8 @@ from harness_plugins.metrics.text import normalise
 
 RUN = 3
 MOST_COPIED = 4000
+NEARLY = 88  # percent of the characters of a sentence that is copied but for a letter or a word
+MOST_PIECES = 400
 _PIECES = re.compile(
     r"(?<=[.!?…:;。！？؟])[\"'”’»)\]]*\s+|\s*\n\s*|(?<=[\s(])[\"'“‘«](?=\w)|(?<=\w)[.!?,]?[\"'”’»](?=[\s.,)]|\Z)"
 )
@@ -38,6 +43,30 @@ def _pieces(text: str) -> str:
     """Sentences, lines and quotations, set apart by "|"."""
     forms = [_form(piece) for piece in _PIECES.split(text) if piece.strip()]
     return f"|{'|'.join(form for form in forms if form)}|"
+
+
+@lru_cache(64)
+def _sentences(prompt: str) -> tuple[str, ...]:
+    found = _pieces(CHAT_MARK.sub("\n", prompt)).strip("|").split("|")
+    return tuple(dict.fromkeys(found))[:MOST_PIECES]
+
+
+def nearly_copied(text: str, prompt: str, references: Sequence[str], whole: int) -> str:
+    """Evidence that most of an answer is a sentence of the prompt of `whole` words or more with little changed, or "".
+    Where a sentence was to be mended, what is nearer to a reference than to the prompt is none."""
+    said = [piece for piece in _pieces(text[:MOST_COPIED]).strip("|").split("|") if piece]
+    if not said:
+        return ""
+    longest = max(said, key=len)
+    if len(longest.split()) <= whole or 2 * len(longest) < sum(map(len, said)):
+        return ""
+    gold = max((fuzz.ratio(longest, _form(reference)) for reference in references), default=0.0)
+    for sentence in _sentences(prompt):
+        near = fuzz.ratio(longest, sentence, score_cutoff=max(NEARLY, gold))
+        # Who restates the question and then says something of his own has not copied.
+        if near > gold and longest.split()[-1] in sentence.split():
+            return f"{near:.0f} % of {sentence[:60]!r}"
+    return ""
 
 
 def _is_option(text: str, prompt: str) -> bool:

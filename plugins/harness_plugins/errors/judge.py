@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from harness.types import EvalContext, Example, Prediction
 from harness_plugins.errors.demands import Demands, demands
 from harness_plugins.errors.loops import LoopLimits, find_loop
+from harness_plugins.metrics.structured import parse_json
 from harness_plugins.metrics.text import (
     CACHED_CHARACTERS,
     best_over_references,
@@ -95,15 +98,51 @@ def _judged(
         contained = exact or (len(mentioned) == 1 and mentioned[0] in gold)
         return Judgement(exact, exact, contained, len(words), longest, long, verbose, loop, "", label, mentioned)
     exact = any(normalise(text) == normalise(reference) for reference in references)
+    valued, structure = (False, "") if exact else _structured(text, references)
     contained = exact or any(contains(text, reference) for reference in references) or _loosely(text, references)
+    contained = contained or valued
     open_form = ""
     if asked.closed and len(words) > max(longest + 1, asked.words):
         open_form = f"the prompt asks for {asked.closed!r}, the answer has {len(words)} words"
+    open_form = structure or open_form
     correct = exact or (contained and not (long or verbose or loop or open_form))
     return Judgement(correct, exact, contained, len(words), longest, long, verbose, loop, open_form)
 
 
 _judged_cached = lru_cache(256)(_judged)  # the classifiers of one item follow each other
+
+
+def _structured(text: str, references: tuple[str, ...]) -> tuple[bool, str]:
+    """Whether all values of a reference that is JSON stand in the text; evidence that it is other JSON, or none."""
+    for reference in references:
+        values = structure_values(reference)
+        if values and all(contains(text, value) for value in values):
+            return True, "" if _same(text, reference) else "the values of the JSON that was wanted, in another form"
+    return False, ""
+
+
+def structure_values(text: str) -> tuple[str, ...]:
+    """The values of a JSON object or array, as texts; empty for anything else."""
+    try:
+        whole = parse_json(text) if text.lstrip()[:1] in ("{", "[") else None
+        return tuple(_leaves(whole)) if isinstance(whole, dict | list) else ()
+    except (ValueError, RecursionError):
+        return ()
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(part)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)
+
+
+def _same(text: str, reference: str) -> bool:
+    try:
+        return bool(parse_json(text) == parse_json(reference))
+    except (ValueError, RecursionError):
+        return False
 
 
 def _loosely(text: str, references: tuple[str, ...]) -> bool:

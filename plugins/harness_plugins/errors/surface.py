@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.types import ErrorLabel, EvalContext, Example, Prediction
-from harness_plugins.errors.copied import copied
+from harness_plugins.errors.copied import copied, nearly_copied
 from harness_plugins.errors.judge import Judgement, Limits, best_overlap, judge
 from harness_plugins.errors.loops import LoopLimits
 from harness_plugins.errors.numeric import other_number
@@ -30,7 +30,8 @@ class Surface:
     are for the most part repetitions (`loop_pairs`), or an ending of eight words that was said before. *copied_prompt*:
     the right answer is not there, and the answer is whole sentences, lines or quotations of the prompt (from
     `copied_whole` words on, options of multiple choice apart), or `copied_words` of its words and more, that make up
-    `copied_share` of it, stand in the prompt in runs of three and more, the last one included. *refusal*: not right,
+    `copied_share` of it, stand in the prompt in runs of three and more, the last one included, or most of it is a
+    sentence of the prompt but for a letter or a word (and not nearer to a reference). *refusal*: not right,
     and a phrase of declining in the first 200 characters, where neither a reference nor the label says the same.
     *truncated*: ended by the token limit, without a sentence's end. *off_label*: a label task's answer that is no label
     and names none or several (an empty one, too). *missing_part*: of a reference with several parts, some are there.
@@ -41,7 +42,7 @@ class Surface:
     `verbose_sentence_words`. *format*: the right answer is in the text, but where the prompt asks for a closed form
     ("one word only") in more than one word more than the longest reference has (or as many as the prompt allows); or in
     a text of more than `verbose_ratio` times and `long_words` words more than a short reference has; or with other
-    words around a label; or not as JSON where the reference is."""
+    words around a label; or, where the reference is JSON, not as JSON, or with its values in other JSON."""
 
     class Config(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
@@ -94,7 +95,7 @@ class Surface:
     def _breakdown(self, prediction: Prediction, example: Example, judged: Judgement) -> Iterator[ErrorLabel]:
         if judged.loop:
             yield ErrorLabel("repetitive", judged.loop)
-        if not judged.contained and (copy := self._copied(prediction)):
+        if not judged.contained and (copy := self._copied(prediction, example.references)):
             yield ErrorLabel("copied_prompt", copy)
         phrase = "" if judged.correct or judged.label is not None else refusal(prediction.parsed)
         if phrase and not any(map(refusal, example.references)):
@@ -142,8 +143,8 @@ class Surface:
         if not partial:
             yield ErrorLabel("wrong_answer", f"{text.strip()[:60]!r} for {references[0][:60]!r}")
 
-    def _copied(self, prediction: Prediction) -> str:
-        return copied(
+    def _copied(self, prediction: Prediction, references: Sequence[str]) -> str:
+        found = copied(
             prediction.parsed,
             prediction.prompt,
             whole=self.config.copied_whole,
@@ -151,6 +152,7 @@ class Surface:
             share=self.config.copied_share,
             cut=prediction.finish == "length",
         )
+        return found or nearly_copied(prediction.parsed, prediction.prompt, references, self.config.copied_whole)
 
 
 def _is_empty(text: str) -> bool:
