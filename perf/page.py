@@ -29,12 +29,17 @@ TITLES = {
 
 
 def write() -> None:
-    """Replaces what stands between the two marks; words around them are written by people."""
+    """Replaces what stands between the two marks, where there is a newer measurement; words around them are written by
+    people."""
     text = PAGE.read_text(encoding="utf-8")
     before, rest = text.split(START, 1)
-    after = rest.split(END, 1)[1]
-    parts = [_section(name, RESULTS / f"{name}.json") for name in MODULES if (RESULTS / f"{name}.json").is_file()]
-    PAGE.write_text(f"{before}{START}\n\n" + "\n".join(parts) + f"\n{END}{after}", encoding="utf-8")
+    measured, after = rest.split(END, 1)
+    parts = {part.split("\n", 1)[0]: f"## {part.rstrip()}\n" for part in measured.split("\n## ")[1:]}
+    for name in MODULES:
+        if (RESULTS / f"{name}.json").is_file():
+            parts[PEERS[name]] = _section(name, RESULTS / f"{name}.json")
+    kept = [parts[PEERS[name]] for name in MODULES if PEERS[name] in parts]
+    PAGE.write_text(f"{before}{START}\n\n" + "\n".join(kept) + f"\n{END}{after}", encoding="utf-8")
 
 
 def _section(name: str, file: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_task import InProcessWorker, save_data, save_model
+from tiny_task import TABLES, InProcessWorker, save_data, save_model
 
 from harness.exceptions import ConfigError, PluginError
 from harness.measures import Measure, Repeats, measure_key
@@ -24,18 +24,7 @@ from harness.store.database import open_store
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-HEAD = """
-    [experiment]
-    name = "colours"
-    [model]
-    ref = "./model"
-    dtype = "float32"
-    [task]
-    loader = "csv"
-    train = "train.csv"
-    validation = "validation.csv"
-    test = "test.csv"
-    input = "{question}"
+HEAD = f"""{TABLES}
     instruction = "is it"
     metrics = [METRICS]
     [generation]

@@ -17,7 +17,7 @@ from sqlite_utils import Database
 from harness.analysis.rows import MetricInfo
 from harness.exceptions import HarnessError
 from harness.store import Artifact, NewRun, NewTrial, Store, StoreError, open_store
-from harness.store.measurements import add_measurements, forget_notes, measurements, stored_records
+from harness.store.measurements import add_measurements, forget_notes, measurements
 from harness.store.migrations import migrations
 from harness.store.queries import list_runs, run_rows, show_item
 from harness.store.schema import COLUMNS, TABLES, schema_markdown
@@ -164,10 +164,8 @@ def test_measurements_are_kept_by_what_was_asked(store: Store) -> None:
 
 def test_records_and_notes_of_what_was_measured(store: Store) -> None:
     _, (zero, _) = filled(store)
-    assert stored_records(store, zero, "f1", "1")["q0"] == {"value": 0.5, "precision": 1.0}
-    assert (
-        stored_records(store, zero, "em", "1")["q2"] == {"value": 1.0} and stored_records(store, zero, "em", "2") == {}
-    )
+    assert store.score_records(zero, "f1", "1")["q0"] == {"value": 0.5, "precision": 1.0}
+    assert store.score_records(zero, "em", "1")["q2"] == {"value": 1.0} and store.score_records(zero, "em", "2") == {}
     for note in ("repeats could not be measured: x", "stopped early"):
         store.add_note(zero, note)
     forget_notes(store, zero, "gold_likelihoods could")

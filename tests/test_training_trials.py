@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_task import InProcessWorker, save_data, save_model
+from tiny_task import TABLES, InProcessWorker, save_data, save_model
 
 from harness.exceptions import ConfigError
 from harness.plugins import Registry
@@ -18,19 +18,8 @@ from harness.runner.prepare import prepare
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-HEAD = """
-    [experiment]
-    name = "colours"
-    [model]
-    ref = "./model"
-    dtype = "float32"
-    [task]
-    loader = "csv"
-    train = "train.csv"
-    validation = "validation.csv"
-    test = "test.csv"
+HEAD = f"""{TABLES}
     corpus = "docs/*.md"
-    input = "{question}"
     labels = ["warm", "cold"]
     [generation]
     max_new_tokens = 2

@@ -12,6 +12,20 @@ from typing import Any
 
 COLOURS = {"crimson": "warm", "scarlet": "warm", "navy": "cold", "azure": "cold"}
 FILLERS = tuple(f"word{number}" for number in range(24))
+#: How an experiment on what is saved here begins; more keys of its task may follow.
+TABLES = """
+    [experiment]
+    name = "colours"
+    [model]
+    ref = "./model"
+    dtype = "float32"
+    [task]
+    loader = "csv"
+    train = "train.csv"
+    validation = "validation.csv"
+    test = "test.csv"
+    input = "{question}"
+"""
 
 
 def save_model(folder: Path) -> None:

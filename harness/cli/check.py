@@ -57,7 +57,7 @@ def command(file: Path, limit: int | None, no_local_code: bool) -> None:
     _print_checks([check for check in checks if not check.skipped], experiment.primary_metric)
     for check in checks:
         if check.skipped:
-            click.echo(f"    {check.metric} {check.skipped}")
+            say(f"    {check.metric} {check.skipped}")
     for warning in (*task.warnings, *warnings_of(checks)):
         say(f"  warning: {warning}")
     if not found.rehearsal:

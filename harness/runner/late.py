@@ -16,7 +16,7 @@ from harness.exceptions import PluginError
 from harness.guard import blamed
 from harness.measures import KINDS, Measure, measure_key
 from harness.runner.evaluate import Evaluator, Judge
-from harness.store.measurements import measurements, stored_records
+from harness.store.measurements import measurements
 from harness.store.writer import Store
 from harness.types import EvalContext, Preparing, Record
 
@@ -120,7 +120,7 @@ class LateMetrics:
     def score(self, trial_id: int, judge: Judge, failed: str = "") -> dict[str, Record]:
         """Stores and returns the records that are new: of answers without one, and of those that had no value because
         something was not measured. `failed`: why measuring has failed now. PluginError where the metric fails."""
-        before = stored_records(self.store, trial_id, judge.id, judge.version)
+        before = self.store.score_records(trial_id, judge.id, judge.version)
         measured = self._measured(trial_id, judge, failed)
         ripe: set[str] = set()
         if measured is not None:

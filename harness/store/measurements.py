@@ -8,7 +8,6 @@ from typing import Any
 from harness.store.reader import Reader
 from harness.store.records import from_json, to_json
 from harness.store.writer import Store
-from harness.types import Record
 
 
 def add_measurements(store: Store, trial_id: int, kind: str, key: str, values: Mapping[str, Any]) -> None:
@@ -22,15 +21,6 @@ def measurements(store: Reader, trial_id: int, kind: str, key: str) -> dict[str,
     """Values by item."""
     query = "SELECT item_id, value FROM measurements WHERE trial_id = ? AND kind = ? AND key = ?"
     return {item: from_json(value) for item, value in store.connection.execute(query, [trial_id, kind, key])}
-
-
-def stored_records(store: Reader, trial_id: int, metric: str, version: str) -> dict[str, Record]:
-    """One metric's records of a trial, by item."""
-    query = "SELECT item_id, value, record FROM scores WHERE trial_id = ? AND metric = ? AND version = ?"
-    return {
-        item: {"value": value} if record is None else from_json(record)
-        for item, value, record in store.connection.execute(query, [trial_id, metric, version])
-    }
 
 
 def forget_notes(store: Store, trial_id: int, start: str) -> None:

@@ -221,12 +221,8 @@ def _records(
 ) -> dict[str, Record]:
     """Records of the version that belongs to the run; of the last one written where the run does not say."""
     version = run.score_versions.get("metrics", {}).get(metric) or _last_version(store, trial_id, metric)
-    query = "SELECT item_id, value, record FROM scores WHERE trial_id = ? AND metric = ? AND version = ?"
-    return {
-        item: {"value": value} if record is None else json.loads(record)
-        for item, value, record in store.connection.execute(query, [trial_id, metric, version])
-        if item in answered
-    }
+    found = store.score_records(trial_id, metric, version)
+    return {item: record for item, record in found.items() if item in answered}
 
 
 def _last_version(store: Store, trial_id: int, metric: str) -> str | None:

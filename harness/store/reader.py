@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from harness.exceptions import HarnessError, nearest
 from harness.store.records import Artifact, RunRow, TrialRow, from_json
-from harness.types import Passage, Prediction
+from harness.types import Passage, Prediction, Record
 
 _RUN_COLUMNS = [field.name for field in fields(RunRow)]
 _RUN_JSON = {"arms", "config_resolved", "versions", "machine", "model", "task", "score_versions", "analysis"}
@@ -118,6 +118,14 @@ class Reader:
     def scored_items(self, trial_id: int, metric: str, version: str) -> set[str]:
         query = "SELECT item_id FROM scores WHERE trial_id = ? AND metric = ? AND version = ?"
         return {row[0] for row in self.connection.execute(query, [trial_id, metric, version])}
+
+    def score_records(self, trial_id: int, metric: str, version: str | None) -> dict[str, Record]:
+        """One metric's records of a trial, by item."""
+        query = "SELECT item_id, value, record FROM scores WHERE trial_id = ? AND metric = ? AND version = ?"
+        return {
+            item: {"value": value} if record is None else from_json(record)
+            for item, value, record in self.connection.execute(query, [trial_id, metric, version])
+        }
 
     def benchmarked(self, model_key: str, task_keys: Collection[str]) -> set[str]:
         """Those of the task keys under which results of this model are stored."""

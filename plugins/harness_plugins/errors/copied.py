@@ -46,22 +46,19 @@ def _pieces(text: str) -> str:
 
 
 @lru_cache(64)
-def _sentences(prompt: str) -> tuple[str, ...]:
-    found = _pieces(CHAT_MARK.sub("\n", prompt)).strip("|").split("|")
-    return tuple(dict.fromkeys(found))[:MOST_PIECES]
+def _sentences(prompt: str) -> str:
+    return _pieces(CHAT_MARK.sub("\n", prompt))
 
 
-def nearly_copied(text: str, prompt: str, references: Sequence[str], whole: int) -> str:
-    """Evidence that most of an answer is a sentence of the prompt of `whole` words or more with little changed, or "".
-    Where a sentence was to be mended, what is nearer to a reference than to the prompt is none."""
-    said = [piece for piece in _pieces(text[:MOST_COPIED]).strip("|").split("|") if piece]
-    if not said:
-        return ""
-    longest = max(said, key=len)
+def _nearly(text: str, prompt: str, references: Sequence[str], whole: int) -> str:
+    """Evidence that most of an answer is a sentence of the prompt of more than `whole` words with little changed; or
+    "". Where a sentence was to be mended, what is nearer to a reference than to the prompt is none."""
+    said = [piece for piece in _pieces(text).strip("|").split("|") if piece]
+    longest = max(said, key=len, default="")
     if len(longest.split()) <= whole or 2 * len(longest) < sum(map(len, said)):
         return ""
     gold = max((fuzz.ratio(longest, _form(reference)) for reference in references), default=0.0)
-    for sentence in _sentences(prompt):
+    for sentence in list(dict.fromkeys(_sentences(prompt).strip("|").split("|")))[:MOST_PIECES]:
         near = fuzz.ratio(longest, sentence, score_cutoff=max(NEARLY, gold))
         # Who restates the question and then says something of his own has not copied.
         if near > gold and longest.split()[-1] in sentence.split():
@@ -74,11 +71,14 @@ def _is_option(text: str, prompt: str) -> bool:
     return bool(options & {_form(text), _form(_MARK.sub("", text))})
 
 
-def copied(text: str, prompt: str, *, whole: int, words: int, share: float, cut: bool) -> str:
+def copied(
+    text: str, prompt: str, references: Sequence[str], *, whole: int, words: int, share: float, cut: bool
+) -> str:
     """Evidence that an answer is a copy, or "". Either it is, from `whole` words on, one or more whole sentences, lines
-    or quotations of the prompt (but not an option of multiple choice: choosing one is an answer); or `words` and more
-    of its words, and `share` of all, stand there in runs of RUN and more. An answer that restates the question and then
-    says something of its own is none: its last word must be copied, too, or the answer cut off."""
+    or quotations of the prompt; or `words` and more of its words, and `share` of all, stand there in runs of RUN and
+    more; or most of it is a sentence of the prompt with little changed. An answer that restates the question and then
+    says something of its own is none: its last word must be copied, too, or the answer cut off. Nor is an option of
+    multiple choice: choosing one is an answer."""
     text = text[:MOST_COPIED]
     form = _form(text)
     said = form.split()
@@ -87,7 +87,7 @@ def copied(text: str, prompt: str, *, whole: int, words: int, share: float, cut:
     found = ""
     if f" {form}{'' if cut else ' '}" in _shown(prompt):
         pieces = _pieces(text)
-        if (pieces[:-1] if cut else pieces) in _pieces(CHAT_MARK.sub("\n", prompt)):
+        if (pieces[:-1] if cut else pieces) in _sentences(prompt):
             found = f"{len(said)} words, all in the prompt"
     if not found and len(said) >= words:
         runs = _runs(prompt)
@@ -97,4 +97,5 @@ def copied(text: str, prompt: str, *, whole: int, words: int, share: float, cut:
                 marked[start : start + RUN] = [True] * RUN
         if sum(marked) >= max(words, share * len(said)) and (marked[-1] or cut):
             found = f"{sum(marked)} of {len(said)} words in runs of {RUN} or more"
+    found = found or _nearly(text, prompt, references, whole)
     return "" if found and _is_option(text, prompt) else found

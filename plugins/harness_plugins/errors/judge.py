@@ -115,19 +115,27 @@ _judged_cached = lru_cache(256)(_judged)  # the classifiers of one item follow e
 def _structured(text: str, references: tuple[str, ...]) -> tuple[bool, str]:
     """Whether all values of a reference that is JSON stand in the text; evidence that it is other JSON, or none."""
     for reference in references:
-        values = structure_values(reference)
+        if (wanted := structure(reference)) is None:
+            continue
+        try:
+            values = tuple(_leaves(wanted))
+            same = structure(text) == wanted
+        except RecursionError:  # nested too deeply
+            continue
         if values and all(contains(text, value) for value in values):
-            return True, "" if _same(text, reference) else "the values of the JSON that was wanted, in another form"
+            return True, "" if same else "the values of the JSON that was wanted, in another form"
     return False, ""
 
 
-def structure_values(text: str) -> tuple[str, ...]:
-    """The values of a JSON object or array, as texts; empty for anything else."""
+def structure(text: str) -> dict[str, Any] | list[Any] | None:
+    """The JSON object or array that a text is; None for anything else."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return None
     try:
-        whole = parse_json(text) if text.lstrip()[:1] in ("{", "[") else None
-        return tuple(_leaves(whole)) if isinstance(whole, dict | list) else ()
-    except (ValueError, RecursionError):
-        return ()
+        found: dict[str, Any] | list[Any] = parse_json(text)
+    except ValueError:
+        return None
+    return found
 
 
 def _leaves(value: Any) -> Iterator[str]:
@@ -136,13 +144,6 @@ def _leaves(value: Any) -> Iterator[str]:
             yield from _leaves(part)
     elif value is not None and not isinstance(value, bool):
         yield str(value)
-
-
-def _same(text: str, reference: str) -> bool:
-    try:
-        return bool(parse_json(text) == parse_json(reference))
-    except (ValueError, RecursionError):
-        return False
 
 
 def _loosely(text: str, references: tuple[str, ...]) -> bool:

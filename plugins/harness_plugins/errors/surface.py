@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.types import ErrorLabel, EvalContext, Example, Prediction
-from harness_plugins.errors.copied import copied, nearly_copied
-from harness_plugins.errors.judge import Judgement, Limits, best_overlap, judge
+from harness_plugins.errors.copied import copied
+from harness_plugins.errors.judge import Judgement, Limits, best_overlap, judge, structure
 from harness_plugins.errors.loops import LoopLimits
 from harness_plugins.errors.numeric import other_number
 from harness_plugins.errors.refusals import refusal
-from harness_plugins.metrics.structured import parse_json
 from harness_plugins.metrics.text import contains, is_punctuation, normalise
 
 _NATURAL_END = re.compile(r"[.!?…。！？।؟\"'”’»)\]}`*]\s*\Z")
@@ -121,7 +120,7 @@ class Surface:
     def _wrong_shape(self, text: str, example: Example, context: EvalContext, judged: Judgement) -> str:
         if context.labels:
             return f"label {judged.mentioned[0]!r} inside {judged.words} words"
-        if any(_is_structure(reference) for reference in example.references) and not _is_structure(text):
+        if structure(text) is None and any(structure(reference) is not None for reference in example.references):
             return "the reference is JSON, the answer is not"
         if judged.open_form:
             return judged.open_form
@@ -144,15 +143,15 @@ class Surface:
             yield ErrorLabel("wrong_answer", f"{text.strip()[:60]!r} for {references[0][:60]!r}")
 
     def _copied(self, prediction: Prediction, references: Sequence[str]) -> str:
-        found = copied(
+        return copied(
             prediction.parsed,
             prediction.prompt,
+            references,
             whole=self.config.copied_whole,
             words=self.config.copied_words,
             share=self.config.copied_share,
             cut=prediction.finish == "length",
         )
-        return found or nearly_copied(prediction.parsed, prediction.prompt, references, self.config.copied_whole)
 
 
 def _is_empty(text: str) -> bool:
@@ -163,15 +162,6 @@ def ends_naturally(text: str) -> bool:
     """Whether a text ends like a sentence, a quotation or a closed bracket, and not with a list's next number or letter
     or with a quotation mark or bracket that opens."""
     return bool(_NATURAL_END.search(text[-50:])) and not _UNFINISHED.search(text[-50:])
-
-
-def _is_structure(text: str) -> bool:
-    if text.lstrip()[:1] not in ("{", "["):
-        return False
-    try:
-        return isinstance(parse_json(text), dict | list)
-    except ValueError:
-        return False
 
 
 def _wrong_label(text: str, example: Example, judged: Judgement) -> Iterator[ErrorLabel]:
