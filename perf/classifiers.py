@@ -1,9 +1,9 @@
 """Precision and recall of the error classifiers on labelled answers of the bundled model.
 
 `python -m perf.classifiers --data DIR` prints one JSON object; with `--write` it also renews the table of
-`docs/error-categories.md`, which says how the labels were made and what they are worth. Which half an answer belongs to
-is drawn from its text. `--errors CATEGORY` shows what is missed and wrongly found in the half for development. Without
-the folder of public data sets only the answers whose prompts are our own are measured (see `perf.labelled`).
+`docs/error-categories.md`, which says how the labels were made and what they are worth. `--errors CATEGORY` shows what
+is missed and wrongly found among the answers to tune by; those held out are never shown. Without the folder of public
+data sets only the answers whose prompts are our own are measured (see `perf.labelled`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from perf.labelled import held_out, read
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "error-categories.md"
-HELPFUL = "(a helpful answer)"
+DECLINING = ("(unknown)", "(a polite no)", "(no private data)")  # descriptions of answers that ought to decline
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 SURFACE = (
     "format",
@@ -39,7 +39,7 @@ SURFACE = (
     "numeric",
     "wrong_language",
 )
-# What takes understanding; labelled on a part of the answers only.
+# What takes understanding.
 SEMANTIC = ("unsupported", "partially_correct", "missing_part")
 _CONTEXT = re.compile(r"Context:\n(.+?)\n\n", re.DOTALL)
 
@@ -95,11 +95,10 @@ def qualities(rows: Sequence[Mapping[str, Any]], found: Sequence[set[str]]) -> d
 def is_judged(row: Mapping[str, Any], name: str) -> bool:
     """Whether readers could say that an answer is in a category or is not. They could not where they differed. A
     reference in round brackets says what was wanted without giving it: readers know from it whether declining was, and
-    not how long an answer may be; a classifier cannot know either."""
+    not how long an answer may be or what has to be in it; a classifier cannot know either."""
     described = all(reference.startswith("(") for reference in row["references"])
-    unknowable = described and (name == "verbose" or (name == "refusal" and row["references"][0] != HELPFUL))
-    unread = name in SEMANTIC and not row.get("semantic")
-    return name not in row.get("doubtful", ()) and not unknowable and not unread
+    unknowable = name in ("verbose", "format") or (name == "refusal" and row["references"][0] in DECLINING)
+    return name not in row.get("doubtful", ()) and not (described and unknowable)
 
 
 def halves(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Quality]]:
@@ -111,21 +110,21 @@ def halves(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Quality]]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Markdown: the held-out half with 95 % intervals."""
-    found = halves(rows)["held out"]
-    tasks, read_again = len({row["task"] for row in rows}), sum(bool(row.get("semantic")) for row in rows)
+    """Markdown: the held-out answers with 95 % intervals."""
+    found = halves(rows)
+    measured, tasks = sum(map(held_out, rows)), len({row["task"] for row in rows})
     lines = [
-        f"{len(rows):,} answers of the bundled model in {tasks} kinds of tasks; precision and recall are of the half",
-        "that nobody looked at while rules and thresholds were chosen. The last three take understanding; they were",
-        f"read on {read_again} answers that are not plainly right, and rules do not see much of them.",
+        f"{len(rows):,} answers of the bundled model in {tasks} kinds of tasks. Precision and recall are of the",
+        f"{measured:,} that nobody looked at while rules and thresholds were chosen. The last three categories take",
+        "understanding, and rules do not see much of them.",
         "",
-        "| category | answers that have it (both halves) | held out | precision | recall |",
+        "| category | to tune by | held out | precision | recall |",
         "|---|--:|--:|--:|--:|",
     ]
-    for name, quality in found.items():
-        both = sum(name in row["categories"] for row in rows)
+    for name, quality in found["held out"].items():
         cells = [_share(quality.both, quality.found), _share(quality.both, quality.wanted)]
-        lines.append(f"| `{name}` | {both} | {quality.wanted} | {cells[0]} | {cells[1]} |")
+        known = found["development"][name].wanted
+        lines.append(f"| `{name}` | {known} | {quality.wanted} | {cells[0]} | {cells[1]} |")
     return lines
 
 

@@ -26,12 +26,8 @@ def read(data: str | Path | None = None, path: Path = LABELLED) -> list[dict[str
 
 
 def held_out(row: Mapping[str, Any]) -> bool:
-    """Half of the answers, by their own text: adding some moves none of the others. Those that one reader read, to tune
-    by and not to measure, say themselves that they belong to the other half."""
-    if "half" in row:
-        return bool(row["half"] == "held out")
-    text = f"{row['task']}/{row['input']}/{row['answer']}"
-    return hashlib.sha256(text.encode()).digest()[0] % 2 == 1
+    """Whether a row is for measuring; nobody looks at such rows while rules and thresholds are chosen."""
+    return bool(row.get("held_out"))
 
 
 def _whole(row: dict[str, Any], data: Path | None) -> dict[str, Any] | None:

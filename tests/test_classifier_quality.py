@@ -19,13 +19,13 @@ def test_the_page_says_what_is_measured() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(ROWS), "run: python -m perf.classifiers --write"
 
 
-def test_labels_are_known_and_both_halves_are_filled() -> None:
+def test_labels_are_known_and_both_parts_are_filled() -> None:
     assert {name for row in ROWS for name in row["categories"]} <= {*SURFACE, *SEMANTIC}
-    assert 0.25 < sum(map(held_out, ROWS)) / len(ROWS) < 0.6
+    assert 0.1 < sum(map(held_out, ROWS)) / len(ROWS) < 0.6
     assert len({(row["task"], row["prompt"]) for row in ROWS}) > 0.6 * len(ROWS)
 
 
-@pytest.mark.parametrize("name", ["empty", "truncated"])
+@pytest.mark.parametrize("name", ["format", "off_label", "verbose", "truncated"])
 def test_what_reaches_nine_tenths_stays_there(name: str) -> None:
     quality: Quality = halves(ROWS)["held out"][name]
     assert quality.wanted >= 15

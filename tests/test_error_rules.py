@@ -13,6 +13,8 @@ SURFACE = Registered("error classifier", SPECS[0], Origin("t", "t", "0")).create
 
 
 def labels(text: str, *references: str, context=FREE, finish="stop", prompt="") -> set[str]:
+    if prompt and context is FREE:
+        context = EvalContext(readout="generate", input=prompt.rpartition("\n")[2])
     made = Prediction("1", prompt, text, text, finish, 9, 9)
     return {label.category for label in SURFACE.classify(made, Example(Query("1", {}), references), context)}
 
@@ -28,7 +30,7 @@ OPTIONS = "Where do we sleep?\n(A) in the kitchen sink\n(B) in the bed upstairs\
         (REWRITE, "The dog is chasing a ball.", "The dog was chasing a ball.", True),
         (REWRITE, "the Dog is chásing a ball", "The dog was chasing a ball.", True),
         (REWRITE, "A dog was chasing balls.", "The dog was chasing a ball.", False),
-        (REWRITE, "The dog is chasing a", "The dog was chasing a ball.", False),
+        (REWRITE, "The dog is chasing a", "The dog was chasing a ball.", True),
         (SHOTS, "Snow is white, of course.", "grass", True),
         (SHOTS, "white, of course", "grass", False),
         (OPTIONS, "(A) in the kitchen sink", "B", False),
@@ -94,7 +96,11 @@ def test_a_copy_that_was_cut_off():
         ("One word only.", "The capital is Paris.", "Paris", {"format"}),
         ("Give the number only.", "There are 12 of them.", "12", {"format"}),
         ("Reply with a number, nothing else.", "There are 12 of them.", "12", {"format"}),
-        ("Answer in at most three words.", "The capital is Paris.", "Paris", {"correct"}),
+        ("Answer in at most three words.", "It is Paris.", "Paris", {"correct"}),
+        ("Answer in at most three words.", "The capital is Paris.", "Paris", {"format"}),
+        ("Answer in a few words.", "The capital of France is Paris.", "Paris", {"correct"}),
+        ("Answer in a few words.", "The capital of the old land of France is Paris.", "Paris", {"format"}),
+        ("Answer without a full sentence.", "The capital of France is Paris.", "Paris", {"format"}),
         ("Answer in at most three words.", "The capital is clearly Paris.", "Paris", {"format"}),
         ("Use a short phrase, without explanation.", "The capital of France is Paris.", "Paris", {"format"}),
         ("In as few words as possible!", "It is called Paris.", "Paris", {"format"}),
@@ -241,3 +247,97 @@ def test_accents_and_joined_units_do_not_hide_the_answer(text, reference, expect
 )
 def test_ends_that_are_none(text, cut):
     assert ("truncated" in labels(text, "Paris", finish="length")) is cut
+
+
+ITEM = "What is the former name of Mali?"
+DEPOT = "Where is the old railroad depot of Bonn located?"
+PASSAGE = (
+    "The tower was built by the sons of a rich merchant in 1654. It is the oldest house of the town."
+    "\n\nWhat is the tower?"
+)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "reference", "copied"),
+    [
+        (ITEM, "The former name of Mali is Mali.", "French Sudan", True),
+        (ITEM, "The former name of Mali is Sudan.", "French Sudan", False),
+        (DEPOT, "The old railroad depot of Bonn is located", "downtown", True),
+        ("Is the depot of Bonn old?", "The depot of Bonn is old.", "no", False),  # an answer: yes
+        ("Is the depot of Bonn old?", "Is the depot of Bonn old", "no", True),
+        (PASSAGE, "the oldest house of the town", "a prison", False),  # a wrong piece of the passage
+        (PASSAGE, "The tower was built by the sons of a rich merchant in 1654.", "a prison", True),
+        (PASSAGE, "The tower was built by the daughters of poor fishermen.", "a prison", False),
+        (MEND, "The answer is: The answer is:", MENDED, False),
+        (MEND, "The old library opens on monday mornings.", MENDED, False),  # some of what was asked
+        (OPTIONS, "We sleep on a very old roof", "B", False),
+    ],
+)
+def test_restated_questions_and_pieces_of_passages(prompt, text, reference, copied):
+    assert ("copied_prompt" in labels(text, reference, prompt=prompt)) is copied
+
+
+@pytest.mark.parametrize(
+    ("text", "loop"),
+    [
+        ("Sport: diver, diver, diver", True),
+        ("no, no, no", False),
+        ("1. Red\n2. Blue\n3. Green\n4. Red\n5. Blue\n6. Green\n7. Black\n8. Grey", True),
+        ("The answer is: 1.\nThe answer is: 2.", True),
+        ("1. Red\n2. Blue\n3. Green\n4. Black\n5. Grey\n6. Red", False),
+        ("A la Europa, a la Europa.", True),
+        ("To the east is the sea, and the town of Brest is to the west.", False),
+        ("close_details_details_details_details_details", True),
+        ("The house of my uncle is old. The garden of my aunt is new and has a lot of trees.", False),
+    ],
+)
+def test_what_could_be_struck_out(text, loop):
+    assert ("repetitive" in labels(text, "Paris")) is loop
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "question", "expected"),
+    [
+        ("It is Buddhism.", "Buddhist", "Which religion?", {"correct"}),
+        ("It opens on Mondays.", "Monday", "On which day?", {"correct"}),
+        ("The leaf", "leaves", "What is the plural of leaf?", {"wrong_answer"}),
+        ("It is Turkmenistan.", "Turkmen", "Which people?", {"wrong_answer"}),
+        ("There are 2 eggs, so the answer is 3.", "2", "How many are needed?", {"numeric", "wrong_answer"}),
+        ("She has 4 eggs and 2 cups.", "2", "She has 4 eggs in 2 cups. How many in each?", {"numeric", "wrong_answer"}),
+    ],
+)
+def test_whether_the_right_answer_is_there(text, reference, question, expected):
+    assert labels(text, reference, context=EvalContext("generate", input=question)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "question", "numeric"),
+    [
+        ("1. Rome", "3", "How many?", False),
+        ("It stood there in the 12th year.", "3", "How many?", False),
+        ("3 kilometres in metres.", "3000 m", "How much are 3 kilometres in metres?", False),
+        ("A triangle of 3 cm and 4 cm is 3 cm.", "5 cm", "How long is the side of a triangle of 3 cm and 4 cm?", True),
+        ("19.", "10", "He has 19 balls. How many are red?", True),
+        ("Dos", "Tres", "¿Cuántos?", True),
+        ("On October 22, in the town", "1949", "When was it?", False),
+        ("It was on October 22, 1950", "1949", "When was it?", True),
+        ("10\n11\n12\n13\n14\n15\n16", "13", "How many?", True),
+        ("It costs 12 euros.", "5 euros", "Tickets cost 12 or 5 euros. What does mine cost?", True),
+    ],
+)
+def test_numbers_that_answer_nothing(text, reference, question, numeric):
+    assert ("numeric" in labels(text, reference, context=EvalContext("generate", input=question))) is numeric
+
+
+def test_an_apology_alone_is_no_refusal():
+    assert "refusal" not in labels("I'm sorry for the confusion, but I can help you with that.", "Paris")
+    assert "refusal" not in labels("I'm sorry, but I'll answer: Rome.", "Paris")
+    assert "refusal" in labels("I'm sorry, but I can't help.", "Paris")
+    assert "refusal" in labels("It is not possible for me to answer.", "Paris")
+
+
+def test_partly_right_is_what_an_answer_says_beyond_the_question():
+    context = EvalContext("generate", input="What is the capital of Peru?")
+    reference = "The capital of Peru is the old town of Lima."
+    assert "partially_correct" not in labels("The capital of Peru is Cuzco.", reference, context=context)
+    assert "partially_correct" in labels("The old town Lima, south", reference, context=context)

@@ -79,7 +79,8 @@ def first(text: str, *references: str, **options) -> str:
         ),
         # loops
         ("Paris Paris Paris Paris", "Paris", "stop", {"repetitive", "format"}),
-        ("Paris Paris Paris", "Paris", "stop", {"correct"}),
+        ("Paris Paris Paris", "Paris", "stop", {"repetitive", "format"}),
+        ("Paris, Paris", "Paris", "stop", {"correct"}),
         ("a river, a river, a river, a river", "Paris", "stop", {"wrong_answer", "repetitive"}),
         ("red cat red cat red cat", "Paris", "stop", {"wrong_answer", "repetitive"}),
         ("red cat red cat", "Paris", "stop", {"wrong_answer"}),
@@ -96,7 +97,7 @@ def first(text: str, *references: str, **options) -> str:
         ("1946", "1945", "stop", {"numeric", "wrong_answer"}),
         ("in 1945", "1945", "stop", {"correct"}),
         ("5,000", "5000 km", "stop", {"partially_correct"}),
-        ("4 km", "5000 km", "stop", {"partially_correct", "numeric"}),
+        ("4 km", "5000 km", "stop", {"wrong_answer", "numeric"}),
         ("a lot", "5000 km", "stop", {"wrong_answer"}),
         ("in 1946", "Paris", "stop", {"wrong_answer"}),
         ("3 bags of 4 and 5 of 6 make 42", "42", "stop", {"correct"}),

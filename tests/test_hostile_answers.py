@@ -154,7 +154,7 @@ def test_no_judge_takes_long_over_100_000_characters(registry: Registry, criteri
             for one in judges:
                 started = time.process_time()
                 assert len(call(made, one) if call == evaluator.score else evaluator.classify(made, one, {})) == 1
-                assert time.process_time() - started < 3, one.id
+                assert time.process_time() - started < 20, one.id  # what is quadratic takes minutes
 
 
 def test_typical_answers_of_a_category_are_found_quickly_among_long_ones() -> None:

@@ -1,101 +1,226 @@
-"""Answers that say what stands in the prompt. Case, accents, punctuation and articles make no difference."""
+"""Answers that say what stands in the prompt. Case, accents, punctuation and a letter make no difference."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
-from rapidfuzz import fuzz
+from rapidfuzz.distance import OSA
 
 from harness_plugins.errors.demands import CHAT_MARK
-from harness_plugins.errors.judge import unaccented
-from harness_plugins.metrics.text import normalise
+from harness_plugins.errors.judge import SMALL_WORDS, unaccented
+from harness_plugins.metrics.text import unpunctuated
 
-RUN = 3
-MOST_COPIED = 4000
-NEARLY = 88  # percent of the characters of a sentence that is copied but for a letter or a word
-MOST_PIECES = 400
-_PIECES = re.compile(
-    r"(?<=[.!?…:;。！？؟])[\"'”’»)\]]*\s+|\s*\n\s*|(?<=[\s(])[\"'“‘«](?=\w)|(?<=\w)[.!?,]?[\"'”’»](?=[\s.,)]|\Z)"
+RUN = 3  # words in a row that stand in the prompt are a copy; in everyday phrases fewer do
+MOST_COPIED = 4000  # characters
+LONG = 7  # letters
+MOST_NEAR = 20  # words of an answer that are looked for with a letter changed
+SHORT_INPUT = 30  # words; of a longer input only the last sentence is what was asked, the rest a passage
+SHORT, SHORT_SHARE = 12, 0.75  # in so few words a claim of one's own ("El Salvador is the seat of ...") has more weight
+RESTATED, IN_ORDER = 0.9, 0.6  # of the words that carry meaning: those of the question, and those in its order
+_YES_NO = frozenset(
+    [
+        "is",
+        "are",
+        "was",
+        "were",
+        "do",
+        "does",
+        "did",
+        "can",
+        "could",
+        "has",
+        "have",
+        "had",
+        "will",
+        "would",
+        "should",
+        "may",
+    ]
 )
+_ENDINGS = re.compile(r"(?:s|es|d|ed|ing|ly|n|en)$")
+_LEAD = re.compile(
+    r"\bhere(?:s| is| are| it is)\b|\b(?:the )?(?:(?:correct |right |final |best )?"
+    r"(?:answer|question|sentence|text|response|output|intent|label|topic)"
+    r"(?: (?:to|of) (?:your |this |that )?(?:question|sentence|text|message|review))?(?: is| was)?)\b"
+)
+_SENTENCE = re.compile(r"(?<=[.!?…。！？؟])\s+|\s*\n\s*")
 _OPTION = re.compile(r"^\s*[-*•]?\s*\(?[A-Za-z0-9]{1,2}[.)]\s+(.+?)\s*$", re.MULTILINE)
-_MARK = re.compile(r"^\s*\(?[A-Za-z0-9]{1,2}[.)]\s+")
 
 
-@lru_cache(64)  # the arms of a run share few prompts
-def _shown(prompt: str) -> str:
-    """The prompt's words, with single spaces."""
-    return f" {_form(CHAT_MARK.sub(' ', prompt))} "
+@dataclass(frozen=True)
+class CopyLimits:
+    """Thresholds; see the settings of `Surface` for what they mean."""
+
+    whole: int = 4
+    words: int = 8
+    share: float = 0.7
 
 
-@lru_cache(64)
-def _runs(prompt: str) -> frozenset[str]:
-    words = _shown(prompt).split()
-    return frozenset(map(" ".join, zip(*(words[start:] for start in range(RUN)), strict=False)))
+@dataclass(frozen=True)
+class _Prompt:
+    """The stems of a prompt's words, each with its words, and the runs of RUN stems in it."""
+
+    words: Mapping[str, Sequence[str]]
+    runs: frozenset[tuple[str, ...]]
 
 
 def _form(text: str) -> str:
-    return normalise(unaccented(text))
+    return unpunctuated(unaccented(text)).lower()
 
 
-def _pieces(text: str) -> str:
-    """Sentences, lines and quotations, set apart by "|"."""
-    forms = [_form(piece) for piece in _PIECES.split(text) if piece.strip()]
-    return f"|{'|'.join(form for form in forms if form)}|"
+def _stem(word: str) -> str:
+    return _ENDINGS.sub("", word) if len(word) >= 5 else word
+
+
+@lru_cache(64)  # the arms of a run share few prompts
+def _prompt(prompt: str) -> _Prompt:
+    words = _form(CHAT_MARK.sub(" ", prompt)).split()
+    stems = [_stem(word) for word in words]
+    forms: dict[str, list[str]] = {}
+    for stem, word in dict.fromkeys(zip(stems, words, strict=True)):
+        forms.setdefault(stem, []).append(word)
+    return _Prompt(forms, frozenset(zip(*(stems[start:] for start in range(RUN)), strict=False)))
 
 
 @lru_cache(64)
-def _sentences(prompt: str) -> str:
-    return _pieces(CHAT_MARK.sub("\n", prompt))
+def _lines(prompt: str) -> tuple[str, ...]:
+    """Whole lines and turns of the prompt, such as the answers of worked examples."""
+    lines = CHAT_MARK.sub("\n", prompt).split("\n")
+    return tuple(_form(piece) for line in lines for piece in (line, line.partition(": ")[2]) if piece)
 
 
-def _nearly(text: str, prompt: str, references: Sequence[str], whole: int) -> str:
-    """Evidence that most of an answer is a sentence of the prompt of more than `whole` words with little changed; or
-    "". Where a sentence was to be mended, what is nearer to a reference than to the prompt is none."""
-    said = [piece for piece in _pieces(text).strip("|").split("|") if piece]
-    longest = max(said, key=len, default="")
-    if len(longest.split()) <= whole or 2 * len(longest) < sum(map(len, said)):
-        return ""
-    gold = max((fuzz.ratio(longest, _form(reference)) for reference in references), default=0.0)
-    for sentence in list(dict.fromkeys(_sentences(prompt).strip("|").split("|")))[:MOST_PIECES]:
-        near = fuzz.ratio(longest, sentence, score_cutoff=max(NEARLY, gold))
-        # Who restates the question and then says something of his own has not copied.
-        if near > gold and longest.split()[-1] in sentence.split():
-            return f"{near:.0f} % of {sentence[:60]!r}"
+def _is_short(form: str) -> bool:
+    return form.count(" ") < SHORT_INPUT
+
+
+@lru_cache(256)
+def _asked(asked: str) -> tuple[str, ...]:
+    """The stems of the question, or of the short text, that the item is about."""
+    form = _form(asked)
+    if not _is_short(form):
+        form = _form(next((piece for piece in reversed(_SENTENCE.split(asked)) if piece.strip()), ""))
+    return tuple(map(_stem, form.split()))
+
+
+def _shared(said: Sequence[str], prompt: _Prompt) -> list[str]:
+    """The stems of those words of an answer that stand in the prompt in runs of RUN and more, endings apart, and a
+    letter where that is nearly all that differs; "" for the others."""
+    stems = [_stem(word) for word in said]
+    shared = _in_runs(stems, prompt)
+    strange = [place for place, stem in enumerate(stems) if stem not in prompt.words and len(said[place]) >= 4]
+    if strange and len(strange) <= MOST_NEAR and 3 * sum(map(bool, shared)) >= len(said):
+        for place in strange:
+            stems[place] = _nearest(said[place], prompt) or stems[place]
+        shared = _in_runs(stems, prompt)
+    return shared
+
+
+def _in_runs(stems: Sequence[str], prompt: _Prompt) -> list[str]:
+    shared = [""] * len(stems)
+    for start in range(len(stems) - RUN + 1):
+        if tuple(stems[start : start + RUN]) in prompt.runs:
+            shared[start : start + RUN] = stems[start : start + RUN]
+    return shared
+
+
+def _nearest(word: str, prompt: _Prompt) -> str:
+    """The stem of a word of the prompt that is one edit away, from LONG letters on two; "" without one."""
+    limit = 1 + (len(word) >= LONG)
+    for stem, words in prompt.words.items():
+        for other in words:
+            if abs(len(other) - len(word)) <= limit and OSA.distance(word, other, score_cutoff=limit) <= limit:
+                return stem
     return ""
 
 
-def _is_option(text: str, prompt: str) -> bool:
-    options = set(map(_form, _OPTION.findall(prompt)))
-    return bool(options & {_form(text), _form(_MARK.sub("", text))})
+def _restates(said: Sequence[str], copies: int, asked: str, cut: bool) -> bool:
+    """Whether an answer says the question again, with words moved or left out ("The depot is located"; "The former name
+    of Mali is Mali"), and no more. A yes-or-no question turned into a statement is an answer."""
+    known = _asked(asked)
+    content = [_stem(word) for word in said if word not in SMALL_WORDS]
+    if not content or len(said) < 2 * RUN - 2 or 2 * copies < len(said) or not (cut or content[-1] in known):
+        return False
+    if known and known[0] in _YES_NO and _stem(said[0]) != known[0]:
+        return False
+    place, in_order = 0, 0
+    for word in content:
+        if word in known[place:]:
+            place, in_order = known.index(word, place) + 1, in_order + 1
+    only = sum(word in known for word in content)
+    return only >= RESTATED * len(content) and in_order >= IN_ORDER * len(content)
+
+
+def _is_option(said: Sequence[str], prompt: str) -> bool:
+    form = f" {' '.join(said)} "
+    return any(f" {_form(option)} " in form for option in _OPTION.findall(CHAT_MARK.sub("\n", prompt)) if _form(option))
+
+
+def _of_its_own(said: Sequence[str], prompt: _Prompt, references: Sequence[str]) -> bool:
+    """Whether the answer has done some of what was asked: it has a word of a reference that the prompt lacks."""
+    told = (reference for reference in references if not reference.startswith("("))
+    wanted = {word for reference in told for word in _form(reference).split()} - SMALL_WORDS
+    return any(word in wanted and _stem(word) not in prompt.words for word in said)
+
+
+def _elsewhere(shared: Sequence[str], asked: Set[str]) -> int:
+    """How many words the copied pieces have that are not all of the question; one other word does not count."""
+    if sum(bool(stem) and stem not in asked for stem in shared) <= 1:
+        return MOST_COPIED
+    total = 0
+    for piece in (list(piece) for copies, piece in groupby(shared, bool) if copies):
+        first = next((place for place, stem in enumerate(piece) if stem not in asked), len(piece))
+        if first < len(piece):
+            total += len(piece) - (first if first > RUN else 0)
+    return total
+
+
+def _places(form: str, start: int, end: int) -> range:
+    """Which words of a text stand between two characters."""
+    first = form.count(" ", 0, start)
+    return range(first, first + 1 + form.count(" ", start, end))
 
 
 def copied(
-    text: str, prompt: str, references: Sequence[str], *, whole: int, words: int, share: float, cut: bool
+    text: str, prompt: str, asked: str, references: Sequence[str], limits: CopyLimits, *, cut: bool = False
 ) -> str:
-    """Evidence that an answer is a copy, or "". Either it is, from `whole` words on, one or more whole sentences, lines
-    or quotations of the prompt; or `words` and more of its words, and `share` of all, stand there in runs of RUN and
-    more; or most of it is a sentence of the prompt with little changed. An answer that restates the question and then
-    says something of its own is none: its last word must be copied, too, or the answer cut off. Nor is an option of
-    multiple choice: choosing one is an answer."""
+    """Evidence that an answer is a copy, or "". It is one when `share` of its words ("the answer is" apart) stand in
+    the prompt in runs of RUN words and more, a letter or an ending apart, and these are `words` words or more, or else
+    `whole` and more words of what was asked, or all of it. An answer that restates the question and then says something
+    of its own is none: its last word must be copied, too, or the answer cut off. Nor is an option of multiple choice,
+    which is an answer, or one with a word of a reference that the prompt lacks: it has begun what was asked."""
     text = text[:MOST_COPIED]
-    form = _form(text)
-    said = form.split()
-    if len(said) < whole or not prompt:
+    if not prompt or not text:
         return ""
-    found = ""
-    if f" {form}{'' if cut else ' '}" in _shown(prompt):
-        pieces = _pieces(text)
-        if (pieces[:-1] if cut else pieces) in _sentences(prompt):
-            found = f"{len(said)} words, all in the prompt"
-    if not found and len(said) >= words:
-        runs = _runs(prompt)
-        marked = [False] * len(said)
-        for start in range(len(said) - RUN + 1):
-            if " ".join(said[start : start + RUN]) in runs:
-                marked[start : start + RUN] = [True] * RUN
-        if sum(marked) >= max(words, share * len(said)) and (marked[-1] or cut):
-            found = f"{sum(marked)} of {len(said)} words in runs of {RUN} or more"
-    found = found or _nearly(text, prompt, references, whole)
-    return "" if found and _is_option(text, prompt) else found
+    shown = _prompt(prompt)
+    form = _form(text)
+    if form and form in (_form(asked), _form(asked.rstrip().rpartition("\n")[2])):
+        return f"the whole input, {len(form.split())} words"
+    words = form.split()
+    shared = _shared(words, shown)
+    lead = {place for match in _LEAD.finditer(form) for place in _places(form, match.start(), match.end())}
+    kept = [
+        (word, stem) for place, (word, stem) in enumerate(zip(words, shared, strict=True)) if stem or place not in lead
+    ]
+    said, count = [word for word, _ in kept], sum(bool(stem) for _, stem in kept)
+    if len(said) < limits.whole:
+        return ""
+    restated = _restates(said, count, asked, cut)
+    share = limits.share if len(said) > SHORT else max(limits.share, SHORT_SHARE)
+    if not restated and (
+        count < limits.whole or count < share * len(said) or not any(stem for _, stem in kept[-2 if cut else -1 :])
+    ):
+        return ""
+    whole = form in _lines(prompt) or (cut and any(line.startswith(form) for line in _lines(prompt) if _is_short(line)))
+    if not restated and not whole and _elsewhere(shared, {*_asked(asked), *SMALL_WORDS}) < limits.words:
+        return ""  # a short piece of a passage, after the question perhaps, is a wrong answer
+    if said[0] in ("yes", "no") and said[0] not in _asked(asked):
+        return ""  # an answer, with the question for its reason
+    if _of_its_own(said, shown, references) or _is_option(said, prompt):
+        return ""
+    if restated:
+        return f"{len(said)} words, and nothing that was not asked"
+    return f"{count} of {len(said)} words in runs of {RUN} or more"

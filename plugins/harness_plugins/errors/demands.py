@@ -12,7 +12,7 @@ from functools import lru_cache
 
 READ = 2000  # characters from each end of a turn
 CHAT_MARK = re.compile(r"<\|[^|<>]{1,40}\|>|</?s>|\[/?INST\]|</?(?:start|end)_of_turn>")
-_COUNT = {"one": 1, "single": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
+_COUNT = {"one": 1, "single": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "a few": 7}
 _NUMBER = r"(?:one|a single|single|two|three|four|five|six|[1-6])"
 _THING = r"(?:words?|numbers?|letters?|digits?|names?|dates?|years?|labels?|intents?|categor(?:y|ies)|options?|terms?)"
 CLOSED_FORM = re.compile(
@@ -23,14 +23,15 @@ CLOSED_FORM = re.compile(
     rf"|\b(?:just|only)(?: with)? (?:the|a|one)(?: \w+)? {_THING}\b"  # "just the word"
     r"|\bnothing (?:else|more)\b|\bno (?:full |complete |whole )?sentences?\b|\bno explanations?\b"
     r"|\bnot (?:with|in|as|write) a (?:full |complete |whole )?sentence\b"
-    r"|\bwithout (?:any |an |further )?(?:explanations?|explaining|sentences?|comments?|other words)\b"
+    r"|\bwithout (?:any |an? |further )?(?:full |complete |whole )?"
+    r"(?:explanations?|explaining|sentences?|comments?|other words)\b"
     r"|\bdo(?: not|n['’]t) (?:explain|write (?:a |any |full )?sentences?)\b"
     r"|\bas few words as (?:possible|you can)\b|\bas (?:short|briefly|shortly) as possible\b"
-    r"|\b(?:a|with|as) short phrase\b)",
+    r"|\b(?:a|with|as) short phrase\b|\b(?:in|with|using) a few words\b)",
     re.IGNORECASE,
 )
 _KEYS = ("word", "only", "just", "nothing", "sentence", "expla", "short", "briefly", "comment")  # one in each phrase
-_NAMED_NUMBER = re.compile(r"\b(?:one|single|two|three|four|five|six|[1-6])\b", re.IGNORECASE)
+_NAMED_NUMBER = re.compile(r"\b(?:one|single|two|three|four|five|six|a few|[1-6])\b", re.IGNORECASE)
 LANGUAGES = {
     "arabic": "ar",
     "chinese": "zh",

@@ -8,14 +8,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.types import ErrorLabel, EvalContext, Example, Prediction
 from harness_plugins.errors.judge import Limits, judge
+from harness_plugins.errors.refusals import refusal
 from harness_plugins.metrics.text import contains, normalise
+
+STEM = 6  # letters by which words are compared: an ending makes no difference
 
 
 class Grounding:
     """Looks at wrong answers that had passages, outside label tasks (no passage says "refund"). *retrieval_miss*: no
     passage contains a reference as whole words, and none is a document known to state it. *unsupported* (a surface sign
-    of hallucination): the passages had the answer, yet less than `supported_share` of the answer's longer words and
-    numbers stand in passages, title or question. Says nothing about any other answer."""
+    of hallucination): the passages had the answer, yet of the longer words and numbers that the answer adds to the
+    question less than `supported_share` stand in passages or titles. Says nothing about any other answer."""
 
     class Config(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,16 +42,19 @@ class Grounding:
         known = {passage.document_id for passage in prediction.passages} & set(example.evidence)
         if not known and not any(contains(text, gold) for text in shown for gold in example.references):
             return [ErrorLabel("retrieval_miss", f"not in {len(shown)} passages")]
-        return self._unsupported(prediction.parsed, [*shown, context.input])
+        return [] if refusal(prediction.parsed) else self._unsupported(prediction.parsed, shown, context.input)
 
-    def _unsupported(self, text: str, sources: Sequence[str]) -> list[ErrorLabel]:
+    def _unsupported(self, text: str, shown: Sequence[str], question: str) -> list[ErrorLabel]:
+        asked = set(normalise(question).split())
         words = [
-            word for word in normalise(text).split() if len(word) >= self.config.word_length or word[0].isdecimal()
+            word
+            for word in normalise(text).split()
+            if (len(word) >= self.config.word_length or word[0].isdecimal()) and word not in asked
         ]
         if not words:
             return []
-        known = {word for source in sources for word in normalise(source).split()}
-        foreign = [word for word in words if word not in known]
+        known = {word[:STEM] for source in shown for word in normalise(source).split()}
+        foreign = [word for word in words if word[:STEM] not in known]
         if len(words) - len(foreign) >= self.config.supported_share * len(words):
             return []
         return [ErrorLabel("unsupported", f"{len(foreign)} of {len(words)} words not shown, e.g. {foreign[0][:40]!r}")]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -12,20 +13,25 @@ from typing import Any
 from harness.types import EvalContext, Example, Prediction
 from harness_plugins.errors.demands import Demands, demands
 from harness_plugins.errors.loops import LoopLimits, find_loop
+from harness_plugins.errors.numeric import comes_to_other
 from harness_plugins.metrics.structured import parse_json
 from harness_plugins.metrics.text import (
     CACHED_CHARACTERS,
-    best_over_references,
     contains,
     match_label,
     mentioned_labels,
     normalise,
-    overlap_f1,
     plain,
+    unpunctuated,
 )
 
+SMALL_WORDS = frozenset(
+    ["a", "an", "the", "is", "are", "was", "were", "be", "of", "to", "in", "on", "it", "that", "this", "and"]
+)
+LEAST_STEM = 4  # letters of a word without its ending
 MOST_COUNTED = 10_000  # characters in which sentences are counted
 _SENTENCE_END = re.compile(r"(?<=\w\w)[.!?][\"'”’)\]*]*\s+(?=[\"'“‘(\[*]*[^\Wa-z_])|[。！？।؟]|\s*\n\s*")
+_INFLECTION = re.compile(r"(?:s|isms?|ists?|ity|ic|al|an)$")
 _UNIT_HYPHEN = re.compile(r"(?<=\d)-(?=[^\W\d_])")
 _ACCENTED = re.compile(r"([A-Za-z])[\u0300-\u036f]+")
 _ARTICLE_LABEL = re.compile(r"\b[AI]\b(?! (?!is\b|and\b|or\b|because\b|was\b)\w)")
@@ -38,9 +44,18 @@ class Limits:
     long_ratio: float = 3.0
     long_words: int = 10
     short_words: int = 5
-    verbose_words: int = 16
-    sentence_words: int = 26
+    verbose_words: int = 17
+    sentence_words: int = 28
     loop: LoopLimits = field(default_factory=LoopLimits)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: the item's input, its labels if it has any, and what the prompt demands."""
+
+    input: str
+    labels: tuple[str, ...]
+    asked: Demands
 
 
 @dataclass(frozen=True)
@@ -69,23 +84,22 @@ class Judgement:
 
 
 def judge(prediction: Prediction, example: Example, context: EvalContext, limits: Limits) -> Judgement:
-    asked = demands(prediction.prompt)
-    if len(prediction.parsed) > CACHED_CHARACTERS:
-        return _judged(prediction.parsed, example.references, context.labels, asked, limits)
-    return _judged_cached(prediction.parsed, example.references, context.labels, asked, limits)
+    question = Question(context.input, context.labels, demands(prediction.prompt))
+    given = (prediction.parsed, example.references, question, limits)
+    return _judged(*given) if len(prediction.parsed) > CACHED_CHARACTERS else _judged_cached(*given)
 
 
-def _judged(
-    text: str, references: tuple[str, ...], labels: tuple[str, ...], asked: Demands, limits: Limits
-) -> Judgement:
+def _judged(text: str, references: tuple[str, ...], question: Question, limits: Limits) -> Judgement:
+    labels, asked = question.labels, question.asked
     words = normalise(text).split()
     longest = max(len(normalise(reference).split()) for reference in references)
     long = verbose = ""
-    if len(words) > limits.long_ratio * longest and len(words) >= longest + limits.long_words:
-        size = f"{len(words)} words, references have {longest} at most"
+    length, allowed = len(unpunctuated(text).split()), max(len(unpunctuated(one).split()) for one in references)
+    if length > limits.long_ratio * allowed and length >= allowed + limits.long_words:
+        size = f"{length} words, references have {allowed} at most"
         long = size if longest <= limits.short_words else ""
         more = max(map(sentences, references)) < sentences(text)
-        if len(words) >= longest + (limits.verbose_words if more else limits.sentence_words):
+        if length >= allowed + (limits.verbose_words if more else limits.sentence_words):
             verbose = f"{size}, and fewer sentences" if more else size
     loop = find_loop(words, text, limits.loop)
     if loop and any(find_loop(normalise(reference).split(), reference, limits.loop) for reference in references):
@@ -99,11 +113,13 @@ def _judged(
         return Judgement(exact, exact, contained, len(words), longest, long, verbose, loop, "", label, mentioned)
     exact = any(normalise(text) == normalise(reference) for reference in references)
     valued, structure = (False, "") if exact else _structured(text, references)
-    contained = exact or any(contains(text, reference) for reference in references) or _loosely(text, references)
-    contained = contained or valued
+    there = [reference for reference in references if exact or contains(text, reference)]
+    contained = bool(there) or valued or _loosely(text, references) or _inflected(words, references, question.input)
+    contained = contained and (exact or not comes_to_other(text, references, question.input))
     open_form = ""
-    if asked.closed and len(words) > max(longest + 1, asked.words):
-        open_form = f"the prompt asks for {asked.closed!r}, the answer has {len(words)} words"
+    said = max((len(unpunctuated(reference).split()) for reference in there), default=allowed)
+    if asked.closed and length > max(said + 1, asked.words):
+        open_form = f"the prompt asks for {asked.closed!r}, the answer has {length} words"
     open_form = structure or open_form
     correct = exact or (contained and not (long or verbose or loop or open_form))
     return Judgement(correct, exact, contained, len(words), longest, long, verbose, loop, open_form)
@@ -122,7 +138,7 @@ def _structured(text: str, references: tuple[str, ...]) -> tuple[bool, str]:
             same = structure(text) == wanted
         except RecursionError:  # nested too deeply
             continue
-        if values and all(contains(text, value) for value in values):
+        if values and all(contains(text.replace('"', " "), value) for value in values):
             return True, "" if same else "the values of the JSON that was wanted, in another form"
     return False, ""
 
@@ -154,6 +170,20 @@ def _loosely(text: str, references: tuple[str, ...]) -> bool:
     return any(normalise(reference) and contains(loose, unaccented(reference)) for reference in references)
 
 
+def _inflected(words: Sequence[str], references: Sequence[str], asked: str) -> bool:
+    """Whether a reference of one word is there with another ending ("Buddhism", "Mondays"), which does not stand in the
+    question: where that asks for a plural, the singular is another word."""
+    for reference in references:
+        stem = _INFLECTION.sub("", normalise(reference))
+        if len(stem) < LEAST_STEM or not stem.isalpha():
+            continue
+        for word in words:
+            bare = _INFLECTION.sub("", word)
+            if word.startswith(stem) and bare in (stem, normalise(reference)) and not contains(asked, word):
+                return True
+    return False
+
+
 def unaccented(text: str) -> str:
     """Latin letters without their accents; other scripts' marks tell letters apart and stay."""
     return text if text.isascii() else _ACCENTED.sub(r"\1", unicodedata.normalize("NFD", text))
@@ -178,5 +208,15 @@ def named_labels(text: str, labels: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys([*found, *(plural[:-1] for plural in plurals)]))
 
 
-def best_overlap(text: str, references: tuple[str, ...]) -> float:
-    return best_over_references(overlap_f1, text, references)
+def overlap_beyond(text: str, references: Sequence[str], asked: str) -> float:
+    """Token F1 with the best reference of which half is there, in what both say beyond the question: "The capital of
+    Peru is Cuzco" has nothing in common with "The capital of Peru is Lima"."""
+    known = {*normalise(asked[-MOST_COUNTED:]).split(), *SMALL_WORDS}
+    said = Counter(word for word in normalise(text[:MOST_COUNTED]).split() if word not in known)
+    best = 0.0
+    for reference in references:
+        wanted = Counter(word for word in normalise(reference[:MOST_COUNTED]).split() if word not in known)
+        common = (said & wanted).total()
+        if common and 2 * common >= wanted.total():
+            best = max(best, 2 * common / (said.total() + wanted.total()))
+    return best

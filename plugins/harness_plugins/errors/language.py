@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.types import ErrorLabel, EvalContext, Example, Prediction
 from harness_plugins.errors.demands import demands
 from harness_plugins.errors.function_words import FUNCTION_WORDS, counts, is_name, telling
+from harness_plugins.errors.judge import structure
 from harness_plugins.metrics.text import normalise, plain
 
 MOST_CHARACTERS = 1000
@@ -69,7 +70,11 @@ class Language:
         if prediction.finish not in ("stop", "length") or context.labels:
             return []
         text = plain(prediction.parsed[: 4 * MOST_CHARACTERS])
-        if not text or any(normalise(text) == normalise(reference) for reference in example.references):
+        if (
+            not text
+            or structure(text) is not None
+            or any(normalise(text) == normalise(reference) for reference in example.references)
+        ):
             return []
         asked = demands(prediction.prompt)
         fixed = self.config.language or asked.language
@@ -101,7 +106,7 @@ class Language:
             if theirs and theirs >= ours:
                 return ""
         letters = [part for word in words for part in (word if _UNSPACED.search(word) else [word])]
-        if len(letters) < self.config.words:
+        if len(letters) < self.config.words or is_name(text):
             return ""
         found = probabilities(" ".join(letters))
         best = max(found, key=lambda language: found[language])

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from harness_plugins.metrics.text import normalise
 
 MAX_PERIOD = 20
 TWICE_WORDS = 5  # a unit of so many words is a loop when it is said twice in a row
-PAIRS_FROM = 8  # texts of fewer words are not measured by word pairs
-PAIRS_OF = 200  # ... and of longer ones the last so many words: pairs recur in any long text, and loops do not end
-ENDING = 8  # an ending of so many words that was said before is the beginning of a loop
+RUN = 3  # words in a row that were said before
+LEAST = 4  # words said before: two mentions of a name are no repetition
+PAIRS_FROM = 8  # shorter texts are not measured by word pairs ("rep-2" of Welleck et al., 2020)
+DOUBLED = 0.4  # of a text: what of so much is said twice in a row is a loop
+LONG_WORD = 4  # letters; shorter words are said three times for emphasis ("no, no, no")
+MOST_LINES = 4000  # characters
+LAST = 200  # words looked at: runs recur in any long text, and loops do not end
 _MARKER = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[A-Za-z][.)]|[-*•])[ \t]+", re.MULTILINE)
 _CHARACTER_LOOP = re.compile(r"(\w[^\s]{0,7}?)\1{14,}")
-_INSIDE = re.compile(r"(?<=\w)[^\w\s'’](?=\w)")
+_INSIDE = re.compile(r"(?<=[^\W_])(?:[^\w\s'’]|_)(?=[^\W_])")
+_LETTERS = re.compile(r"[^\W\d_]+")
 _TOKEN = re.compile(r"[^\W_]+")
 
 
@@ -26,19 +31,17 @@ class LoopLimits:
 
     repeats: int = 3
     words: int = 6
-    pairs: float = 0.42
+    share: float = 0.3
 
 
 def find_loop(words: Sequence[str], text: str, limits: LoopLimits) -> str:
     """Evidence of a loop, or "". `words`: the text's normal form. A loop is
 
-    - a unit of up to MAX_PERIOD words said `repeats` times in a row (a single word once more, one of TWICE_WORDS or
+    - a unit of up to MAX_PERIOD words said `repeats` times in a row (a short word once more, a unit of TWICE_WORDS or
       more twice) and filling `words` words; words joined by punctuation ("1.1.1.1", "AS-5/AS-5/AS-5") are taken apart;
     - one of up to eight characters said 15 times;
-    - in texts of 24 words or more: half of all 4-word runs being repetitions ("rep-4" of Welleck et al., 2020);
-    - in texts of PAIRS_FROM words or more: a share of `pairs` of all word pairs being repetitions (rep-2), of the last
-      PAIRS_OF words: lists that name the same again, and phrases that come again with a word changed;
-    - an ending of ENDING words or more that stands in the text before.
+    - in a text of which `share` could be struck out, of its last LAST words: words in runs of RUN and more that were
+      said before, or word pairs that are repetitions; or one that says DOUBLED of it twice in a row.
 
     Numbers and letters of list items are passed over."""
     if _MARKER.search(text):
@@ -50,46 +53,62 @@ def find_loop(words: Sequence[str], text: str, limits: LoopLimits) -> str:
         return found
     if any(len(word) >= 15 for word in words) and (match := _CHARACTER_LOOP.search(text)):
         return f"{len(match.group(0)) // len(match.group(1))} times: {match.group(1)!r}"
-    if len(words) >= len(text) // 2:  # a script without spaces: its characters form the same pairs again all the time
+    if len(words) >= len(text) // 2:  # a script without spaces: its characters form the same runs again all the time
         return ""
-    return _spread(_TOKEN.findall(text.lower()), limits)
+    return _lines_again(text[-MOST_LINES:].lower(), limits.share) or _spread(
+        _TOKEN.findall(text.lower())[-LAST:], limits.share
+    )
 
 
 def _periodic(words: Sequence[str], limits: LoopLimits) -> str:
     seen = len(set(words))
-    if len(words) - seen < limits.repeats:
+    if len(words) - seen < limits.repeats - 1:
         return ""
     for period in range(1, min(MAX_PERIOD, len(words) // 2) + 1):
-        repeats = 2 if period >= TWICE_WORDS else limits.repeats + (period == 1)
+        repeats = 2 if period >= TWICE_WORDS else limits.repeats
         needed = max(repeats, -(-limits.words // period) if period > 1 else 0)
         end = _repeats_until(words, period, (needed - 1) * period)
+        if end and period == 1 and len(words[end - 1]) < LONG_WORD:
+            end = _repeats_until(words, period, needed)
         if end:
             unit = " ".join(words[end - period : end])
             return f"{needed} times or more: {unit[:60]!r}"
-    if len(words) >= 24 and seen * 2 <= len(words):
-        share = _repeated(words, 4)
-        if share >= 0.5:
-            return f"{share:.0%} of all 4-word runs are repetitions"
     return ""
 
 
-def _spread(tokens: Sequence[str], limits: LoopLimits) -> str:
-    if len(tokens) < PAIRS_FROM:
-        return ""
-    share = _repeated(tokens[-PAIRS_OF:], 2)
-    if share >= limits.pairs:
-        return f"{share:.0%} of all word pairs are repetitions"
-    if len(tokens) >= 2 * ENDING:
-        ending = " ".join(tokens[-ENDING:])
-        if f" {ending} " in f" {' '.join(tokens[:-1])} ":
-            return f"its end stands in it before: {ending[:60]!r}"
+def _lines_again(text: str, share: float) -> str:
+    """Evidence that so much of a text are lines that it had before, numbers apart, or ""."""
+    lines = [" ".join(_LETTERS.findall(line)) for line in text.split("\n")]
+    words = [len(line.split()) for line in lines]
+    again = sum(count for place, count in enumerate(words) if lines[place] in lines[:place])
+    return f"lines of {again} of {sum(words)} words again" if again >= max(RUN, share * sum(words)) else ""
+
+
+def _spread(tokens: Sequence[str], share: float) -> str:
+    """Evidence that so much of a text could be struck out, or ""."""
+    count = len(tokens)
+    again = _said_before(tokens)
+    if again >= max(LEAST, share * count):
+        return f"{again} of {count} words were said before"
+    pairs = list(pairwise(tokens))
+    if count >= PAIRS_FROM and len(pairs) - len(set(pairs)) >= share * len(pairs):
+        return f"{len(pairs) - len(set(pairs))} of {len(pairs)} word pairs are repetitions"
+    for period in range(RUN, min(MAX_PERIOD, count // 2) + 1):
+        if 2 * period >= DOUBLED * count and (end := _repeats_until(tokens, period, period)):
+            return f"twice in a row: {' '.join(tokens[end - period : end])[:60]!r}"
     return ""
 
 
-def _repeated(words: Sequence[str], run: int) -> float:
-    """The share of all runs of so many words that were there before."""
-    runs = Counter(zip(*(words[start:] for start in range(run)), strict=False))
-    return 1 - len(runs) / runs.total() if runs else 0.0
+def _said_before(tokens: Sequence[str]) -> int:
+    """How many words stand in runs of RUN that ended before they begin again."""
+    known: set[tuple[str, ...]] = set()
+    again = [False] * len(tokens)
+    for start in range(len(tokens) - RUN + 1):
+        if tuple(tokens[start : start + RUN]) in known:
+            again[start : start + RUN] = [True] * RUN
+        if start >= RUN - 1:
+            known.add(tuple(tokens[start - RUN + 1 : start + 1]))
+    return sum(again)
 
 
 def _repeats_until(words: Sequence[str], period: int, needed: int) -> int:

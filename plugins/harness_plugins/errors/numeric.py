@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 
 from harness_plugins.metrics.numbers import close, numbers
 
 CALCULATION = 3  # an answer with more numbers than this is a calculation: what it comes to is its last number
-FEW_WORDS = 20
+FEW_PIECES = 3  # words and numbers
+MANY = 5  # different numbers: a text that counts up has every number in it
 MOST_NUMBERS = 1000
 _RESULT = re.compile(
     r"(?:####|\b(?:answer|result|total)\b[^.\n]{0,40}?(?:is|:|=))\s*[$€£]?\s*(?=[-−.\d])", re.IGNORECASE
 )
 _EQUALS = re.compile(r"=\s*[$€£]?[-−]?\d[\d,.]*(?=\s)")
 _OPERATOR = re.compile(r"\d\s*[*×+÷/^]\s*\d|\d\s+[-−x]\s+\d|\d\s+(?:times|plus|minus|divided by|multiplied by)\b")
+_PIECE = re.compile(r"[^\W\d_]+|\d+")
 _PARENTHESES = re.compile(r"\([^()]*\)")
 _LEAD = re.compile(
     r"\A(?:(?:in|on|at|by|since|about|around|over|under|nearly|almost|approximately|approx\.?|circa|ca\.?|only|exactly"
-    r"|en|im|am|um|el|le|il|nel)\s+){1,2}(?=[-−.$€£¥\d])",
+    r"|every|en|im|am|um|el|le|il|nel)\s+){1,2}(?=[-−.$€£¥\d])",
     re.IGNORECASE,
 )
 # A sentence that says one number of its subject: "The cube root of 27 is 3.", "Una araña tiene 8 patas."
 _PREDICATE = re.compile(
-    r"(?:\b(?:is|are|was|were|equals?|has|have|had|ist|sind|war|hat|haben|est|sont|es|son|tiene|è|ha|é|tem)|=)"
-    r"\s+(?:(?:about|approximately|around|equal to|only|exactly)\s+)?[$€£¥]?(?=[-−.\d])",
+    r"(?:\b(?:is|are|was|were|equals?|has|have|had|costs?|takes?|weighs?|makes?|needs?|gets?|earns?|ist|sind|war|hat|haben|est|sont|es|son|tiene|è|ha|é|tem)|=)"
+    r"\s+(?:(?:about|approximately|around|equal to|only|exactly)\s+){0,2}[$€£¥]?(?=[-−.\d])",
     re.IGNORECASE,
 )
 MOST_UNIT_WORDS = 4
@@ -33,21 +37,65 @@ _NONE = re.compile(r"\b(?:there (?:is|are|was|were)|ha(?:s|ve|d)) no\b|\A\W*(?:n
 _NAMES = (
     "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen"
 )
-_WORDS = {word: float(value) for value, word in enumerate(_NAMES.split(), 2)}
+# The same in the other languages that `function_words` knows; "one" is an article in all of them.
+_ELSEWHERE = (
+    "zwei drei vier fünf sechs sieben acht neun zehn elf zwölf",
+    "deux trois quatre cinq six sept huit neuf dix onze douze",
+    "dos tres cuatro cinco seis siete ocho nueve diez once doce",
+    "due tre quattro cinque sei sette otto nove dieci undici dodici",
+    "dois três quatro cinco seis sete oito nove dez onze doze",
+    "twee drie vier vijf zes zeven acht negen tien elf twaalf",
+)
+_WORDS = {word: float(value) for names in (*_ELSEWHERE, _NAMES) for value, word in enumerate(names.split(), 2)}
 _WORD = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b", re.IGNORECASE)
+# Numbers that count nothing: of list items, centuries and days.
+_COUNTLESS = re.compile(
+    r"^[ \t]*\d{1,3}[.)](?=\s)|\b\d+(?:st|nd|rd|th)\b"
+    r"|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.? \d{1,2}\b(?=, )",
+    re.MULTILINE | re.IGNORECASE,
+)
+_ENDS_IN_NUMBER = re.compile(r"\d\W*\Z")
+_LAST = re.compile(r"\d+\Z")
+_GOES_ON = re.compile(r"[-+−*×/÷x=^]\s*\Z")
 
 
-def other_number(text: str, references: tuple[str, ...], question: str, *, cut: bool = False) -> str:
+def other_number(text: str, references: Sequence[str], question: str, *, cut: bool = False) -> str:
     """Evidence that one number was asked for and the answer gives another one, or "". The reference is a number with a
     unit of up to three words, or a short sentence whose predicate is one ("The cube root of 27 is 3."). The answer's
     number is what it says to be its result, or what a calculation comes to, or else its first number that does not
-    stand in the question. A long calculation that was cut off has not come to its number yet."""
-    asked = frozenset(islice(numbers(question[-2000:]), MOST_NUMBERS))
+    stand in the question. A calculation that was cut off has not come to its number yet."""
+    asked = _asked(question)
     gold = [number for reference in references if (number := wanted_number(reference, asked)) is not None]
-    said = _said_number(text, asked, cut) if gold else None
+    if cut and (half := _LAST.search(text)) and any(f"{number:g}".startswith(half.group(0)) for number in gold):
+        text = text[: half.start()]
+    said = _said_number(_COUNTLESS.sub(" ", text), asked, cut, question) if gold else None
     if said is None or any(close(said, number) for number in gold):
         return ""
     return f"{said:g} for {gold[0]:g}"
+
+
+def comes_to_other(text: str, references: Sequence[str], question: str) -> bool:
+    """Whether an answer that has the right number in it comes to another one: it calls that its result, or the right
+    number is one of the question's."""
+    asked = _asked(question)
+    gold = [number for reference in references if (number := wanted_number(reference, asked)) is not None]
+    if len(gold) < len(references):
+        return False
+    if results := list(_RESULT.finditer(text)):
+        said = next(numbers(text[results[-1].end() :]), None)
+        return said is not None and not any(close(said, number) for number in gold)
+    found = list(islice(numbers(text), MOST_NUMBERS))
+    if len(set(found)) > MANY and not any(close(number, found[place]) for number in gold for place in (0, -1)):
+        return True
+    repeated = any(close(number, other) for number in gold for other in asked)
+    own = any(number not in asked for number in found) or bool(_ENDS_IN_NUMBER.search(text))
+    return repeated and (
+        (not own and not _claims(text, question, False)) or bool(other_number(text, references, question))
+    )
+
+
+def _asked(question: str) -> frozenset[float]:
+    return frozenset(islice(numbers(question[-2000:]), MOST_NUMBERS))
 
 
 def wanted_number(reference: str, asked: frozenset[float] = frozenset()) -> float | None:
@@ -71,7 +119,7 @@ def wanted_number(reference: str, asked: frozenset[float] = frozenset()) -> floa
     return None if number in asked else number  # what the question says itself is not what it asks for
 
 
-def _said_number(text: str, asked: frozenset[float], cut: bool) -> float | None:
+def _said_number(text: str, asked: frozenset[float], cut: bool, question: str) -> float | None:
     """The number that an answer gives."""
     if result := _RESULT.search(text):
         return next(numbers(text[result.end() :]), None)
@@ -82,10 +130,23 @@ def _said_number(text: str, asked: frozenset[float], cut: bool) -> float | None:
     if not found:
         word = _WORD.search(text[:200])
         return _WORDS[word.group(0).lower()] if word else None
+    if not own and not _claims(text, question, cut):
+        return None
+    if cut and _GOES_ON.search(text):
+        return None
     if cut and (equals := list(_EQUALS.finditer(text))):
-        return next(numbers(text[equals[-1].start() :]), None)
-    if cut and (len(set(own)) > CALCULATION or _OPERATOR.search(text) or (not own and len(text.split()) > FEW_WORDS)):
+        return next(numbers(text[equals[-1].start() :]), None) if len(equals) == 1 else None
+    if cut and (len(set(own)) > CALCULATION or _OPERATOR.search(text)):
         return None
     if not cut and len(found) > CALCULATION:
         return found[-1]
     return (own or found)[0]
+
+
+def _claims(text: str, question: str, cut: bool) -> bool:
+    """Whether a text that has no number but the question's gives one of them for an answer: nothing but it, it says
+    one more often than the question ("... of 3 cm is 3 cm"), or one of its subject ("It costs 12 euros.")."""
+    said, asked = Counter(_PIECE.findall(text.lower())), Counter(_PIECE.findall(question.lower()))
+    if len(said) <= FEW_PIECES or any(count > asked[piece] for piece, count in said.items() if piece.isdecimal()):
+        return True
+    return not cut and bool(_PREDICATE.search(text)) and not said.keys() <= asked.keys()

@@ -6,16 +6,17 @@ import re
 
 LOOKED_AT = 200  # characters: who declines says so first
 _DO = (
-    r"(?:answer|assist|help|provide|give|tell|say|find|access|determine|fulfil|fulfill|comply|do that|do this|browse"
-    r"|discuss|share|disclose|recommend|offer|respond|generate|create|complete)"
+    r"(?:answer|assist|help|provide|give|tell|say|find|access|determine|fulfil|fulfill|comply|do (?:that|this|it)"
+    r"|browse|discuss|share|disclose|recommend|offer|respond|generate|create|complete|know|confirm|verify|predict|identify"
+    r"|comment|advise|translate|perform)"
 )
 _TEXT = r"(?:passages?|texts?|contexts?|articles?|paragraphs?|documents?|questions?|story|sources?|information|data)"
 _SAYS = r"(?:say|state|mention|specify|tell|provide|give|contain|include|answer|indicate|explain|describe|have)"
 _KNOWN = r"(?:given|stated|mentioned|provided|specified|known|available|included|contained|found|clear|there)"
 _THING = r"(?:answer|information|it|this|that|detail|name|number|date)s?"
 _REFUSAL = re.compile(
-    r"\b(?:i(?:'m| am) (?:sorry|afraid)[,.;]? (?:but|that i|i|we|as|there)\b"
-    r"|i(?:'m| am) sorry for (?:any|the|your) (?:confusion|misunderstanding|mistake|inconvenience|error)s?\b"
+    r"\b(?:i(?:'m| am) (?:sorry|afraid)[,.;]? "
+    r"(?:but (?!i can help\b|i(?:'ll| will)\b)|that i\b|i\b(?! can help)|we\b|as\b|there\b)"
     r"|(?:i(?:'m| am)|we(?:'re| are)) not (?:capable of|equipped|allowed|permitted|comfortable|authorized|qualified"
     r"|sure|certain|aware|programmed to|supposed to|going to answer)\b"
     r"|(?:i|we) (?:can(?:no|')t|can not|could(?:n't| not)|won't|will not|(?:do not|don't) want to"
@@ -33,7 +34,8 @@ _REFUSAL = re.compile(
     r"|not enough|insufficient)\b"
     rf"|{_TEXT} (?:does|do) not (?:contain |provide |have |give )?enough information"
     r"|(?:cannot|can't|can not|could not) be (?:answered|determined|known|said)"
-    r"|impossible to (?:say|know|tell|determine|answer)|no comment\b|unanswerable\b)",
+    r"|(?:impossible|(?:not|n't) possible|no way|unable|not able)(?: for (?:me|us))? to"
+    r" (?:say|know|tell|determine|answer|provide|give|help)|no comment\b|unanswerable\b)",
 )
 
 

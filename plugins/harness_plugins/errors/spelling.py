@@ -14,15 +14,23 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.types import ErrorLabel, EvalContext, Example, Prediction
+from harness_plugins.errors.function_words import counts
 from harness_plugins.errors.language import language_of, probabilities
 from harness_plugins.metrics.text import normalise, plain
 
 MOST_CHARACTERS = 5000
 COMMON = 1000  # occurrences in the dictionary's corpus: "the" has 76 million, "mitochondria" 194
 FAR_LETTERS = 8  # words from this length on may be two edits from the right one
+LONG_LETTERS, RARE = 10, 50  # what a word of so many letters is near need not be common
 HALF = 4  # letters: two common words of so many and more make a word together
 COPIED_LETTERS = 5  # shorter words of the input may be names or terms
 LANGUAGE_WORDS = 4  # the language of shorter texts is anybody's guess
+ASKED_LETTERS = 7  # words of the question from this length on are what a word near them was meant to be
+ENGLISH = 60_000  # occurrences from which a short word is one of the dictionary's own language, too ("door", "met")
+FREQUENT = 20_000  # occurrences
+_OPENING = re.compile(r"(?:^|[.!?:]\s+|\n\s*)([A-Z][a-z]+)\b")
+QUOTED = re.compile(r"^\W*[\"“”‘’«»]\w{1,5}[\"“”‘’«»]\W*$")  # a short word that is talked about
+SPELT = ("de", "en", "es", "fr", "it", "nl", "pt")  # languages with function words and a dictionary
 _EDGES = "\"'“”‘’«»()[]{}<>*_`~.,;:!?…-–—/|"
 _PLAIN_WORD = re.compile(r"[a-z]+(?:'[a-z]{1,2})?")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
@@ -48,7 +56,8 @@ _HISSING = ("s", "x", "z", "h", "o")  # what "es" follows where it is more than 
 _NEW_WORDS = (
     "api apis app apps async backend blockchain bool chatbot chatbots config crypto css csv dataset datasets emoji "
     "emojis frontend html http https hashtag influencer json latex lowercase markdown metadata middleware multi "
-    "offline pdf pdfs pixel pixels plugin plugins postgres regex selfie selfies smartphone smartphones sql startup "
+    "cafe cafes offline pdf pdfs pixel pixels plugin plugins postgres regex selfie selfies smartphone smartphones "
+    "sql startup "
     "startups streaming substring touchscreen uppercase url urls vegan vlog webinar webpage webpages whitespace "
     "wifi workflow workflows xml yaml "
 )
@@ -57,6 +66,19 @@ _BEGINNINGS = (
     "un", "re", "non", "pre", "anti", "co", "sub", "over", "under", "multi", "inter", "micro", "mis", "out", "semi",
     "super", "hyper", "bio", "geo", "eco", "socio", "hydro", "photo", "electro", "neuro", "trans", "self", "post",
 )  # fmt: skip
+
+
+def _stems(word: str, end: str) -> list[str]:
+    """What a word may be without an ending: "baking" from "bak" or "bake", "baked" from "bake", "boxes" from "box"."""
+    stem = word.removesuffix(end)
+    if (
+        stem == word
+        or len(stem) < 3
+        or (end == "es" and not stem.endswith(_HISSING))
+        or (end == "d" and stem[-1] != "e")
+    ):
+        return []
+    return [stem, f"{stem}e"] if end[0] in "aei" else [stem]
 
 
 class Dictionary:
@@ -82,17 +104,12 @@ class Dictionary:
             return True
         if any(self.frequency(pattern.sub(new, bare)) for pattern, new in _BRITISH if pattern.search(bare)):
             return True
-        stems = [bare[: -len(end)] for end in _ENDINGS if bare.endswith(end) and len(bare) - len(end) >= 3]
-        stems = [
-            stem
-            for stem in stems
-            if not (bare.endswith("es") and len(stem) + 2 == len(bare)) or stem.endswith(_HISSING)
-        ]
+        stems = [stem for end in _ENDINGS for stem in _stems(bare, end)]
         halves = [(bare[:place], bare[place:]) for place in range(HALF, len(bare) - HALF + 1)]
         if any(min(map(self.frequency, pair)) >= COMMON for pair in halves):  # "birthdate"
             return True
         stems += [bare[len(start) :] for start in _BEGINNINGS if bare.startswith(start) and len(bare) - len(start) >= 4]
-        return any(self.frequency(stem) or self.frequency(f"{stem}e") for stem in stems)
+        return any(map(self.frequency, stems))
 
     def _nearest(self, word: str) -> tuple[str, int]:
         """The most frequent word one edit away, with its frequency; ("", 0) when there is none."""
@@ -118,6 +135,14 @@ class Dictionary:
                 if frequency >= COMMON and len(word) >= FAR_LETTERS - 2:
                     self._beginning.setdefault(word[:2], []).append(word)
         return self._beginning
+
+
+@lru_cache(8)
+def vocabulary(language: str) -> Container[str]:
+    """All words of a language; nothing for those without a dictionary."""
+    from spellchecker import SpellChecker
+
+    return frozenset(SpellChecker(language=language).word_frequency.dictionary) if language in SPELT else frozenset()
 
 
 @lru_cache(4)
@@ -164,7 +189,7 @@ class Spelling:
         parts = text.replace("’", "'").split(" ")
         if prediction.finish == "length" or len(prediction.parsed) > MOST_CHARACTERS:
             parts = parts[:-1]
-        words = [part.strip(_EDGES).removesuffix("'s") for part in parts]
+        words = [part.strip(_EDGES).removesuffix("'s") for part in parts if not QUOTED.match(part)]
         unknown = [
             word
             for word in words
@@ -175,12 +200,13 @@ class Spelling:
         wanted = _missing(text, example.references, self.config.letters)
         if len(words) >= LANGUAGE_WORDS and _elsewhere(text, self.config.language):
             return
-        own = set(_WORD.findall(context.input))
+        own = set() if _elsewhere(context.input, self.config.language) else set(_WORD.findall(context.input))
+        opening = set(_OPENING.findall(prediction.parsed[:MOST_CHARACTERS]))
         suspects = [
             word
             for word in unknown
             if _PLAIN_WORD.fullmatch(word)
-            or (word.lower() in own and not word.isupper())
+            or (not word.isupper() and (word.lower() in own or word in own or word in opening))
             or (wanted and not word.isupper() and _near(word.lower(), wanted, lower=False))
         ]
         if not suspects:
@@ -188,16 +214,24 @@ class Spelling:
         given = {word.lower() for word in own}
         allowed = set(_WORD.findall(" ".join([prediction.prompt, *example.references]).lower()))
         references = set(_WORD.findall(" ".join(example.references).lower()))
+        foreign = _quoted_words(words, known, self.config.language)
+        asked = [word.lower() for word in own if len(word) >= ASKED_LETTERS and known.known(word.lower())]
         for word in suspects:
             lower = word.lower()
+            if lower in foreign:
+                continue
             copied = lower in given and lower not in references
             if not copied and (lower in allowed or lower in context.vocabulary):
                 continue
-            if right := _near(lower, wanted, lower=word == lower):
+            if right := _near(lower, wanted, lower=word == lower) or _near(lower, asked, lower=word == lower):
                 yield word, right
             elif _PLAIN_WORD.fullmatch(word) or lower in own:
                 right = self._right(lower, known, copied=copied)
                 if right:
+                    yield word, right
+            elif len(word) >= COPIED_LETTERS:  # with a capital it may be a name, unless it is nearly a frequent word
+                right, frequency = known.nearest(lower)
+                if frequency >= FREQUENT:
                     yield word, right
 
     def _right(self, word: str, known: Dictionary, *, copied: bool) -> str:
@@ -207,7 +241,8 @@ class Spelling:
         right, frequency = known.nearest(word)
         if (not right or frequency < self.config.frequency) and len(word) >= FAR_LETTERS and not copied:
             right, frequency = known.far(word)
-        return right if right and frequency >= self.config.frequency else ""
+        enough = self.config.frequency if len(word) < LONG_LETTERS else min(RARE, self.config.frequency)
+        return right if right and frequency >= enough else ""
 
 
 def correct(text: str, language: str, prompt: str, vocabulary: Container[str], *, cut: bool = False) -> str:
@@ -242,6 +277,13 @@ def _elsewhere(text: str, language: str) -> bool:
     return max(found.values()) >= 0.7 and found.get(language, 0.0) < 0.1
 
 
+def _quoted_words(words: Sequence[str], known: Dictionary, language: str) -> Container[str]:
+    """The vocabulary of the other language of which the text has the most function words that are none of its own."""
+    strange = counts(word.lower() for word in words if word and known.frequency(word.lower()) < ENGLISH)
+    others = [other for other in strange if other != language]
+    return vocabulary(max(others, key=lambda other: (strange[other], other))) if others else frozenset()
+
+
 def _missing(text: str, references: Sequence[str], letters: int) -> list[str]:
     """Words of the references that the answer does not have."""
     has = set(_WORD.findall(text.lower()))
@@ -257,6 +299,7 @@ def _near(word: str, wanted: Sequence[str], *, lower: bool) -> str:
     for right in wanted:
         alike = len(right) >= 6 and word[:2] == right[:2] and lower
         limit = 2 if alike or len(right) >= 9 else 1
+        limit = 3 if len(right) >= FAR_LETTERS and word[:4] == right[:4] else limit
         if word != right and not _inflected(word, right) and OSA.distance(word, right, score_cutoff=limit) <= limit:
             return right
     return ""

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.types import ErrorLabel, EvalContext, Example, Prediction
-from harness_plugins.errors.copied import copied
-from harness_plugins.errors.judge import Judgement, Limits, best_overlap, judge, structure
+from harness_plugins.errors.copied import CopyLimits, copied
+from harness_plugins.errors.judge import Judgement, Limits, judge, overlap_beyond, structure
 from harness_plugins.errors.loops import LoopLimits
 from harness_plugins.errors.numeric import other_number
 from harness_plugins.errors.refusals import refusal
 from harness_plugins.metrics.text import contains, is_punctuation, normalise
 
 _NATURAL_END = re.compile(r"[.!?…。！？।؟\"'”’»)\]}`*]\s*\Z")
-_UNFINISHED = re.compile(r"(?:\A|\s)\(?\d{1,3}[.)]\s*\Z|(?:\A|\n)\s*\(?[A-Za-z][.)]\s*\Z|\s[\"“‘«(\[]\s*\Z")
+_UNFINISHED = re.compile(r"(?:\A|\s)\(?\d{1,3}[.)]\s*\Z|(?:\A|\n)\s*(?:\(?[A-Za-z][.)]|[-*•])\s*\Z|\s[\"“‘«(\[]\s*\Z")
 _PARTS = re.compile(r"\s*(?:[,;/\n]|\band\b|\bund\b|\bet\b|&)\s*")
 MAX_PART_WORDS = 5
 
@@ -25,8 +25,8 @@ class Surface:
     """Compares the answer with references and prompt by rules that a person can check by eye; no model is asked. One
     answer may get several categories; at least one always. Definitions, in the order of `harness.taxonomy.ORDER`:
     *harness_error*, *no_reference*, *overflow*: nothing to judge. *correct*: see `harness.taxonomy`. *empty*: no
-    letter, digit or symbol. *repetitive*: a loop of words or characters that no reference has, a text whose word pairs
-    are for the most part repetitions (`loop_pairs`), or an ending of eight words that was said before. *copied_prompt*:
+    letter, digit or symbol. *repetitive*: a loop of words or characters that no reference has, or a text of which
+    `loop_share` was said before. *copied_prompt*:
     the right answer is not there, and the answer is whole sentences, lines or quotations of the prompt (from
     `copied_whole` words on, options of multiple choice apart), or `copied_words` of its words and more, that make up
     `copied_share` of it, stand in the prompt in runs of three and more, the last one included, or most of it is a
@@ -48,21 +48,26 @@ class Surface:
 
         verbose_ratio: float = Field(3.0, ge=1, description="Verbose: this many times the longest reference's words,")
         verbose_words: int = Field(
-            16, ge=0, description="... and this many words more, in more sentences or lines than it has,"
+            17, ge=0, description="... and this many words more, in more sentences or lines than it has,"
         )
-        verbose_sentence_words: int = Field(26, ge=0, description="... or this many words more in as many sentences.")
+        verbose_sentence_words: int = Field(28, ge=0, description="... or this many words more in as many sentences.")
         long_words: int = Field(
             10, ge=0, description="A short answer in a text of so many words more (and `verbose_ratio`) is out of form."
         )
         loop_repeats: int = Field(3, ge=2, description="Repetitive: this often in a row (a single word once more),")
         loop_words: int = Field(6, ge=2, description="... and filling this many words (units of two words or more),")
-        loop_pairs: float = Field(
-            0.42, gt=0, le=1, description="... or this share of all word pairs having been there before."
+        loop_share: float = Field(
+            0.3, gt=0, le=1, description="... or this share of a text having been said in it before."
         )
         copied_whole: int = Field(4, ge=1, description="Copied: whole sentences of the prompt, of this many words,")
         copied_words: int = Field(8, ge=3, description="... or this many words and more, in runs of three,")
         copied_share: float = Field(0.7, gt=0, le=1, description="... that make up this share of the answer.")
-        partial_f1: float = Field(0.5, gt=0, le=1, description="Partially correct: token F1 with the best reference.")
+        partial_f1: float = Field(
+            0.4,
+            gt=0,
+            le=1,
+            description="Partially correct: token F1 with the best reference, words of the question apart.",
+        )
         short_words: int = Field(5, ge=1, description="A reference of up to this many words is a short answer.")
 
     def __init__(self, config: Config) -> None:
@@ -73,8 +78,9 @@ class Surface:
             config.short_words,
             config.verbose_words,
             config.verbose_sentence_words,
-            LoopLimits(config.loop_repeats, config.loop_words, config.loop_pairs),
+            LoopLimits(config.loop_repeats, config.loop_words, config.loop_share),
         )
+        self.copies = CopyLimits(config.copied_whole, config.copied_words, config.copied_share)
 
     def classify(self, prediction: Prediction, example: Example, context: EvalContext) -> Sequence[ErrorLabel]:
         if prediction.finish == "error":
@@ -89,17 +95,27 @@ class Surface:
         if _is_empty(prediction.parsed):
             found = [ErrorLabel("empty", f"{len(prediction.parsed)} characters, raw {len(prediction.raw)}")]
             return [*found, ErrorLabel("off_label", "names none")] if context.labels else found
-        return [*self._breakdown(prediction, example, judged), *self._content(prediction, example, context, judged)]
+        return [
+            *self._breakdown(prediction, example, context, judged),
+            *self._content(prediction, example, context, judged),
+        ]
 
-    def _breakdown(self, prediction: Prediction, example: Example, judged: Judgement) -> Iterator[ErrorLabel]:
+    def _breakdown(
+        self, prediction: Prediction, example: Example, context: EvalContext, judged: Judgement
+    ) -> Iterator[ErrorLabel]:
         if judged.loop:
             yield ErrorLabel("repetitive", judged.loop)
-        if not judged.contained and (copy := self._copied(prediction, example.references)):
-            yield ErrorLabel("copied_prompt", copy)
+        cut = prediction.finish == "length"
+        differs = not context.labels and other_number(prediction.parsed, example.references, context.input, cut=cut)
         phrase = "" if judged.correct or judged.label is not None else refusal(prediction.parsed)
         if phrase and not any(map(refusal, example.references)):
             yield ErrorLabel("refusal", phrase)
-        if prediction.finish == "length" and not ends_naturally(prediction.parsed):
+        elif not (judged.contained or judged.label is not None or len(judged.mentioned) == 1 or differs):
+            text, asked = prediction.parsed, context.input or prediction.prompt
+            copy = copied(text, prediction.prompt, asked, example.references, self.copies, cut=cut)
+            if copy:
+                yield ErrorLabel("copied_prompt", copy)
+        if cut and not ends_naturally(prediction.parsed):
             yield ErrorLabel("truncated", f"{prediction.tokens_out} tokens, ends in {prediction.parsed[-20:]!r}")
 
     def _content(
@@ -133,25 +149,15 @@ class Surface:
         if parts := _missing_parts(text, references[0]):
             partial = True
             yield ErrorLabel("missing_part", parts)
-        if differs := other_number(text, references, asked, cut=prediction.finish == "length"):
+        differs = other_number(text, references, asked, cut=prediction.finish == "length")
+        if differs:
             yield ErrorLabel("numeric", differs)
-        overlap = best_overlap(text, references)
+        overlap = 0.0 if differs else overlap_beyond(text, references, asked)
         if overlap >= self.config.partial_f1:
             partial = True
             yield ErrorLabel("partially_correct", f"token F1 {overlap:.2f}")
         if not partial:
             yield ErrorLabel("wrong_answer", f"{text.strip()[:60]!r} for {references[0][:60]!r}")
-
-    def _copied(self, prediction: Prediction, references: Sequence[str]) -> str:
-        return copied(
-            prediction.parsed,
-            prediction.prompt,
-            references,
-            whole=self.config.copied_whole,
-            words=self.config.copied_words,
-            share=self.config.copied_share,
-            cut=prediction.finish == "length",
-        )
 
 
 def _is_empty(text: str) -> bool:
