@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from harness.plugins import Registry, load_plugins
 
@@ -22,6 +23,9 @@ os.environ["HARNESS_CACHE"] = str(ROOT / ".pytest_cache" / "harness")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:  # several test processes share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("same examples every time", derandomize=True)
+settings.load_profile("same examples every time")
 
 
 @pytest.fixture(scope="session")

@@ -22,28 +22,11 @@ SHORT_INPUT = 30  # words; of a longer input only the last sentence is what was 
 SHORT, SHORT_SHARE = 12, 0.75  # in so few words a claim of one's own ("El Salvador is the seat of ...") has more weight
 RESTATED, IN_ORDER = 0.9, 0.6  # of the words that carry meaning: those of the question, and those in its order
 _YES_NO = frozenset(
-    [
-        "is",
-        "are",
-        "was",
-        "were",
-        "do",
-        "does",
-        "did",
-        "can",
-        "could",
-        "has",
-        "have",
-        "had",
-        "will",
-        "would",
-        "should",
-        "may",
-    ]
+    ("is", "are", "was", "were", "do", "does", "did", "can", "could", "has", "have", "had", "will", "would", "should")
 )
 _ENDINGS = re.compile(r"(?:s|es|d|ed|ing|ly|n|en)$")
 _LEAD = re.compile(
-    r"\bhere(?:s| is| are| it is)\b|\b(?:the )?(?:(?:correct |right |final |best )?"
+    r"\bhere(?:s| is| are| it is)\b|\b(?:the )?(?:(?:correct |right |final |best |original |rewritten |corrected )?"
     r"(?:answer|question|sentence|text|response|output|intent|label|topic)"
     r"(?: (?:to|of) (?:your |this |that )?(?:question|sentence|text|message|review))?(?: is| was)?)\b"
 )
@@ -74,6 +57,9 @@ def _form(text: str) -> str:
 
 def _stem(word: str) -> str:
     return _ENDINGS.sub("", word) if len(word) >= 5 else word
+
+
+_TURNED = SMALL_WORDS | {_stem(word) for word in ("indeed", "also", "actually", "no", "not")}
 
 
 @lru_cache(64)  # the arms of a run share few prompts
@@ -112,7 +98,7 @@ def _shared(said: Sequence[str], prompt: _Prompt) -> list[str]:
     stems = [_stem(word) for word in said]
     shared = _in_runs(stems, prompt)
     strange = [place for place, stem in enumerate(stems) if stem not in prompt.words and len(said[place]) >= 4]
-    if strange and len(strange) <= MOST_NEAR and 3 * sum(map(bool, shared)) >= len(said):
+    if strange and len(strange) <= MOST_NEAR and (len(said) <= SHORT or 3 * sum(map(bool, shared)) >= len(said)):
         for place in strange:
             stems[place] = _nearest(said[place], prompt) or stems[place]
         shared = _in_runs(stems, prompt)
@@ -137,14 +123,20 @@ def _nearest(word: str, prompt: _Prompt) -> str:
     return ""
 
 
+def _answers_yes_or_no(said: Sequence[str], asked: Sequence[str]) -> bool:
+    """Whether an answer begins with yes or no, or turns a yes-or-no question into a statement."""
+    if not asked:
+        return False
+    turned = asked[0] in _YES_NO and _stem(said[0]) != asked[0] and {_stem(word) for word in said} <= {*asked, *_TURNED}
+    return turned or (said[0] in ("yes", "no") and said[0] not in asked)
+
+
 def _restates(said: Sequence[str], copies: int, asked: str, cut: bool) -> bool:
     """Whether an answer says the question again, with words moved or left out ("The depot is located"; "The former name
-    of Mali is Mali"), and no more. A yes-or-no question turned into a statement is an answer."""
+    of Mali is Mali"), and no more."""
     known = _asked(asked)
     content = [_stem(word) for word in said if word not in SMALL_WORDS]
     if not content or len(said) < 2 * RUN - 2 or 2 * copies < len(said) or not (cut or content[-1] in known):
-        return False
-    if known and known[0] in _YES_NO and _stem(said[0]) != known[0]:
         return False
     place, in_order = 0, 0
     for word in content:
@@ -189,9 +181,10 @@ def copied(
 ) -> str:
     """Evidence that an answer is a copy, or "". It is one when `share` of its words ("the answer is" apart) stand in
     the prompt in runs of RUN words and more, a letter or an ending apart, and these are `words` words or more, or else
-    `whole` and more words of what was asked, or all of it. An answer that restates the question and then says something
-    of its own is none: its last word must be copied, too, or the answer cut off. Nor is an option of multiple choice,
-    which is an answer, or one with a word of a reference that the prompt lacks: it has begun what was asked."""
+    `whole` and more words of what was asked, or whole lines; when it says the question again and no more; or when it is
+    the whole input. An answer that restates the question and then says something of its own is none: its last word must
+    be copied, too, or the answer cut off. Nor is a yes or no, an option of multiple choice, which is an answer, or one
+    with a word of a reference that the prompt lacks: it has begun what was asked."""
     text = text[:MOST_COPIED]
     if not prompt or not text:
         return ""
@@ -208,17 +201,17 @@ def copied(
     said, count = [word for word, _ in kept], sum(bool(stem) for _, stem in kept)
     if len(said) < limits.whole:
         return ""
+    if _answers_yes_or_no(said, _asked(asked)):
+        return ""
     restated = _restates(said, count, asked, cut)
     share = limits.share if len(said) > SHORT else max(limits.share, SHORT_SHARE)
     if not restated and (
-        count < limits.whole or count < share * len(said) or not any(stem for _, stem in kept[-2 if cut else -1 :])
+        count < limits.whole or count < share * len(said) or not any(stem for _, stem in kept[-3 if cut else -1 :])
     ):
         return ""
     whole = form in _lines(prompt) or (cut and any(line.startswith(form) for line in _lines(prompt) if _is_short(line)))
     if not restated and not whole and _elsewhere(shared, {*_asked(asked), *SMALL_WORDS}) < limits.words:
         return ""  # a short piece of a passage, after the question perhaps, is a wrong answer
-    if said[0] in ("yes", "no") and said[0] not in _asked(asked):
-        return ""  # an answer, with the question for its reason
     if _of_its_own(said, shown, references) or _is_option(said, prompt):
         return ""
     if restated:

@@ -51,11 +51,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked: the item's input, its labels if it has any, and what the prompt demands."""
+    """What is asked: the item's input, its labels if it has any, and what the prompt demands; `cut`: the token limit
+    ended the answer."""
 
     input: str
     labels: tuple[str, ...]
     asked: Demands
+    cut: bool
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Judgement:
 
 
 def judge(prediction: Prediction, example: Example, context: EvalContext, limits: Limits) -> Judgement:
-    question = Question(context.input, context.labels, demands(prediction.prompt))
+    question = Question(context.input, context.labels, demands(prediction.prompt), prediction.finish == "length")
     given = (prediction.parsed, example.references, question, limits)
     return _judged(*given) if len(prediction.parsed) > CACHED_CHARACTERS else _judged_cached(*given)
 
@@ -101,7 +103,7 @@ def _judged(text: str, references: tuple[str, ...], question: Question, limits: 
         more = max(map(sentences, references)) < sentences(text)
         if length >= allowed + (limits.verbose_words if more else limits.sentence_words):
             verbose = f"{size}, and fewer sentences" if more else size
-    loop = find_loop(words, text, limits.loop)
+    loop = find_loop(words, text, limits.loop, cut=question.cut)
     if loop and any(find_loop(normalise(reference).split(), reference, limits.loop) for reference in references):
         loop = ""  # what was asked for repeats itself as well
     if labels:

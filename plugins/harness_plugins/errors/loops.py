@@ -18,7 +18,7 @@ DOUBLED = 0.4  # of a text: what of so much is said twice in a row is a loop
 LONG_WORD = 4  # letters; shorter words are said three times for emphasis ("no, no, no")
 MOST_LINES = 4000  # characters
 LAST = 200  # words looked at: runs recur in any long text, and loops do not end
-_MARKER = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[A-Za-z][.)]|[-*•])[ \t]+", re.MULTILINE)
+_MARKER = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[A-Za-z][.):]|[-*•])[ \t]+", re.MULTILINE)
 _CHARACTER_LOOP = re.compile(r"(\w[^\s]{0,7}?)\1{14,}")
 _INSIDE = re.compile(r"(?<=[^\W_])(?:[^\w\s'’]|_)(?=[^\W_])")
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -34,8 +34,8 @@ class LoopLimits:
     share: float = 0.3
 
 
-def find_loop(words: Sequence[str], text: str, limits: LoopLimits) -> str:
-    """Evidence of a loop, or "". `words`: the text's normal form. A loop is
+def find_loop(words: Sequence[str], text: str, limits: LoopLimits, *, cut: bool = False) -> str:
+    """Evidence of a loop, or "". `words`: the text's normal form; `cut`: the token limit ended it. A loop is
 
     - a unit of up to MAX_PERIOD words said `repeats` times in a row (a short word once more, a unit of TWICE_WORDS or
       more twice) and filling `words` words; words joined by punctuation ("1.1.1.1", "AS-5/AS-5/AS-5") are taken apart;
@@ -55,7 +55,7 @@ def find_loop(words: Sequence[str], text: str, limits: LoopLimits) -> str:
         return f"{len(match.group(0)) // len(match.group(1))} times: {match.group(1)!r}"
     if len(words) >= len(text) // 2:  # a script without spaces: its characters form the same runs again all the time
         return ""
-    return _lines_again(text[-MOST_LINES:].lower(), limits.share) or _spread(
+    return _lines_again(text[-MOST_LINES:].lower(), limits.share, cut) or _spread(
         _TOKEN.findall(text.lower())[-LAST:], limits.share
     )
 
@@ -76,12 +76,19 @@ def _periodic(words: Sequence[str], limits: LoopLimits) -> str:
     return ""
 
 
-def _lines_again(text: str, share: float) -> str:
-    """Evidence that so much of a text are lines that it had before, numbers apart, or ""."""
-    lines = [" ".join(_LETTERS.findall(line)) for line in text.split("\n")]
-    words = [len(line.split()) for line in lines]
-    again = sum(count for place, count in enumerate(words) if lines[place] in lines[:place])
-    return f"lines of {again} of {sum(words)} words again" if again >= max(RUN, share * sum(words)) else ""
+def _lines_again(text: str, share: float, cut: bool) -> str:
+    """Evidence that so much of a text are lines that it had before, numbers apart in lines of words, or "". A last line
+    that was cut off may be the beginning of one."""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    forms = [" ".join(_LETTERS.findall(line)) or line for line in lines]
+    sizes = [len(form.split()) for form in forms]
+    again = 0
+    for place, form in enumerate(forms):
+        begun = cut and place == len(forms) - 1 and " " in form
+        if form in forms[:place] or (begun and any(other.startswith(form) for other in forms[:place])):
+            again += sizes[place]
+    enough = again >= max(1 if cut else RUN, share * sum(sizes))
+    return f"lines of {again} of {sum(sizes)} words again" if enough else ""
 
 
 def _spread(tokens: Sequence[str], share: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from harness_plugins.metrics.numbers import close, numbers
 
@@ -27,13 +27,14 @@ _LEAD = re.compile(
 )
 # A sentence that says one number of its subject: "The cube root of 27 is 3.", "Una araña tiene 8 patas."
 _PREDICATE = re.compile(
-    r"(?:\b(?:is|are|was|were|equals?|has|have|had|costs?|takes?|weighs?|makes?|needs?|gets?|earns?|ist|sind|war|hat|haben|est|sont|es|son|tiene|è|ha|é|tem)|=)"
+    r"(?:\b(?:is|are|was|were|equals?|has|have|had|costs?|takes?|weighs?|makes?|needs?|gets?|earns?"
+    r"|ist|sind|war|hat|haben|est|sont|es|son|tiene|è|ha|é|tem)|=)"
     r"\s+(?:(?:about|approximately|around|equal to|only|exactly)\s+){0,2}[$€£¥]?(?=[-−.\d])",
     re.IGNORECASE,
 )
 MOST_UNIT_WORDS = 4
 MOST_SENTENCE_WORDS = 25
-_NONE = re.compile(r"\b(?:there (?:is|are|was|were)|ha(?:s|ve|d)) no\b|\A\W*(?:none|zero|no)\b", re.IGNORECASE)
+_NONE = re.compile(r"\b(?:there (?:is|are|was|were)|ha(?:s|ve|d)) no\b|\A\W*(?:none|zero|no(?![:,.]))\b", re.IGNORECASE)
 _NAMES = (
     "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen"
 )
@@ -54,7 +55,8 @@ _COUNTLESS = re.compile(
     r"|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.? \d{1,2}\b(?=, )",
     re.MULTILINE | re.IGNORECASE,
 )
-_ENDS_IN_NUMBER = re.compile(r"\d\W*\Z")
+_ENDS_IN_NUMBER = re.compile(r"\d(?:\s+\w+){0,2}\W*\Z")
+_BEGINS_WITH_NUMBER = re.compile(r"\A\W*\d[\d.,]*\s*(?:\n|\Z)")
 _LAST = re.compile(r"\d+\Z")
 _GOES_ON = re.compile(r"[-+−*×/÷x=^]\s*\Z")
 
@@ -95,7 +97,9 @@ def comes_to_other(text: str, references: Sequence[str], question: str) -> bool:
 
 
 def _asked(question: str) -> frozenset[float]:
-    return frozenset(islice(numbers(question[-2000:]), MOST_NUMBERS))
+    said = question[-2000:]
+    words = (_WORDS[word.lower()] for word in _WORD.findall(said))
+    return frozenset(islice(chain(numbers(said), words), MOST_NUMBERS))
 
 
 def wanted_number(reference: str, asked: frozenset[float] = frozenset()) -> float | None:
@@ -130,6 +134,8 @@ def _said_number(text: str, asked: frozenset[float], cut: bool, question: str) -
     if not found:
         word = _WORD.search(text[:200])
         return _WORDS[word.group(0).lower()] if word else None
+    if _BEGINS_WITH_NUMBER.match(text):
+        return found[0]
     if not own and not _claims(text, question, cut):
         return None
     if cut and _GOES_ON.search(text):
@@ -149,4 +155,5 @@ def _claims(text: str, question: str, cut: bool) -> bool:
     said, asked = Counter(_PIECE.findall(text.lower())), Counter(_PIECE.findall(question.lower()))
     if len(said) <= FEW_PIECES or any(count > asked[piece] for piece, count in said.items() if piece.isdecimal()):
         return True
-    return not cut and bool(_PREDICATE.search(text)) and not said.keys() <= asked.keys()
+    claim = None if cut else _PREDICATE.search(text)
+    return claim is not None and text[claim.start() : claim.end() + 3].lower() not in question.lower()

@@ -21,7 +21,7 @@ from harness_plugins.metrics.text import normalise, plain
 MOST_CHARACTERS = 5000
 COMMON = 1000  # occurrences in the dictionary's corpus: "the" has 76 million, "mitochondria" 194
 FAR_LETTERS = 8  # words from this length on may be two edits from the right one
-LONG_LETTERS, RARE = 10, 50  # what a word of so many letters is near need not be common
+LONG_LETTERS, RARER = 7, 20  # a word of so many letters and of the same ends may be so many times rarer
 HALF = 4  # letters: two common words of so many and more make a word together
 COPIED_LETTERS = 5  # shorter words of the input may be names or terms
 LANGUAGE_WORDS = 4  # the language of shorter texts is anybody's guess
@@ -54,12 +54,11 @@ _ENDINGS = ("s", "es", "ed", "d", "ing", "er", "ers", "ly", "ness", "less", "ful
 _HISSING = ("s", "x", "z", "h", "o")  # what "es" follows where it is more than "s" after an "e"
 # Words that are younger than the dictionary's corpus, or read as words by now.
 _NEW_WORDS = (
-    "api apis app apps async backend blockchain bool chatbot chatbots config crypto css csv dataset datasets emoji "
-    "emojis frontend html http https hashtag influencer json latex lowercase markdown metadata middleware multi "
-    "cafe cafes offline pdf pdfs pixel pixels plugin plugins postgres regex selfie selfies smartphone smartphones "
-    "sql startup "
-    "startups streaming substring touchscreen uppercase url urls vegan vlog webinar webpage webpages whitespace "
-    "wifi workflow workflows xml yaml "
+    "api apis app apps async backend blockchain bool cafe cafes chatbot chatbots cliche cliches config crypto css "
+    "csv dataset datasets emoji emojis frontend hashtag html http https influencer json latex lowercase markdown "
+    "metadata middleware multi offline pdf pdfs pixel pixels plugin plugins postgres regex selfie selfies "
+    "smartphone smartphones sql startup startups streaming substring touchscreen uppercase url urls vegan vlog "
+    "webinar webpage webpages whitespace wifi workflow workflows xml yaml "
 )
 _YOUNGER = frozenset(_NEW_WORDS.split())
 _BEGINNINGS = (
@@ -153,12 +152,14 @@ def dictionary(language: str) -> Dictionary:
 class Spelling:
     """*misspelled*: at least `words` words of the answer are misspelt. A word is misspelt when it is in lower case, has
     `letters` letters or more, is not in the dictionary, and a word of the dictionary that occurs at least `frequency`
-    times in its corpus is one edit away (two from eight letters on, with the same first two letters); or, in any case,
-    when it is one edit (two from nine letters on, or from six on with the same first two) from a word of a reference
-    that the answer lacks. Words of references, passages and the task's other texts are no mistakes; those of the item's
-    own input, which may be misspelt, are from five letters on when the right word is one edit away. A capital counts as
-    lower case where the input has the word so. The last word of an answer that was cut off is passed over, and so is an
-    answer of which less than half is in the dictionary, or that is clearly in another language."""
+    times in its corpus (a twentieth of that is enough for a long word of the same ends) is one edit away (two from
+    eight letters on, with the same first two letters); or, in any case, when it is one edit (two or three in long words
+    that begin alike) from a word of a reference that the answer lacks, or nearly a long word of the question. Words of
+    references, passages and the task's other texts are no mistakes; those of the item's own input, which may be
+    misspelt, are from five letters on when the right word is one edit away. A capital counts as lower case where the
+    input has the word so, and at the beginning of a sentence when the right word is frequent. Passed over are the last
+    word of an answer that was cut off, short words in quotation marks, words of another language of which the text has
+    function words, and answers of which less than half is in the dictionary or that are clearly in another language."""
 
     class Config(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
@@ -189,7 +190,8 @@ class Spelling:
         parts = text.replace("’", "'").split(" ")
         if prediction.finish == "length" or len(prediction.parsed) > MOST_CHARACTERS:
             parts = parts[:-1]
-        words = [part.strip(_EDGES).removesuffix("'s") for part in parts if not QUOTED.match(part)]
+        words = [part.strip(_EDGES).removesuffix("'s") for part in parts]
+        quoted = {part.strip(_EDGES).lower() for part in parts if QUOTED.match(part)}
         unknown = [
             word
             for word in words
@@ -218,7 +220,7 @@ class Spelling:
         asked = [word.lower() for word in own if len(word) >= ASKED_LETTERS and known.known(word.lower())]
         for word in suspects:
             lower = word.lower()
-            if lower in foreign:
+            if lower in foreign or (lower in quoted and lower not in given and not _near(lower, wanted, lower=True)):
                 continue
             copied = lower in given and lower not in references
             if not copied and (lower in allowed or lower in context.vocabulary):
@@ -241,7 +243,8 @@ class Spelling:
         right, frequency = known.nearest(word)
         if (not right or frequency < self.config.frequency) and len(word) >= FAR_LETTERS and not copied:
             right, frequency = known.far(word)
-        enough = self.config.frequency if len(word) < LONG_LETTERS else min(RARE, self.config.frequency)
+        alike = len(word) >= LONG_LETTERS and right[:3] == word[:3] and right[-1:] == word[-1]
+        enough = self.config.frequency // RARER if alike else self.config.frequency
         return right if right and frequency >= enough else ""
 
 

@@ -17,6 +17,8 @@ from harness_plugins.metrics.text import contains, is_punctuation, normalise
 
 _NATURAL_END = re.compile(r"[.!?…。！？।؟\"'”’»)\]}`*]\s*\Z")
 _UNFINISHED = re.compile(r"(?:\A|\s)\(?\d{1,3}[.)]\s*\Z|(?:\A|\n)\s*(?:\(?[A-Za-z][.)]|[-*•])\s*\Z|\s[\"“‘«(\[]\s*\Z")
+_CHOICE = re.compile(r"\s[A-Za-z]\)\Z")
+_ENDED_LINE = re.compile(r"\d\s*\n\s*\Z|\A\s*(\d+)(?:\s+\1)*\s*\Z")  # a number, and the line's end or no more
 _PARTS = re.compile(r"\s*(?:[,;/\n]|\band\b|\bund\b|\bet\b|&)\s*")
 MAX_PART_WORDS = 5
 
@@ -26,22 +28,22 @@ class Surface:
     answer may get several categories; at least one always. Definitions, in the order of `harness.taxonomy.ORDER`:
     *harness_error*, *no_reference*, *overflow*: nothing to judge. *correct*: see `harness.taxonomy`. *empty*: no
     letter, digit or symbol. *repetitive*: a loop of words or characters that no reference has, or a text of which
-    `loop_share` was said before. *copied_prompt*:
-    the right answer is not there, and the answer is whole sentences, lines or quotations of the prompt (from
-    `copied_whole` words on, options of multiple choice apart), or `copied_words` of its words and more, that make up
-    `copied_share` of it, stand in the prompt in runs of three and more, the last one included, or most of it is a
-    sentence of the prompt but for a letter or a word (and not nearer to a reference). *refusal*: not right,
-    and a phrase of declining in the first 200 characters, where neither a reference nor the label says the same.
-    *truncated*: ended by the token limit, without a sentence's end. *off_label*: a label task's answer that is no label
-    and names none or several (an empty one, too). *missing_part*: of a reference with several parts, some are there.
-    *numeric*: one number was asked for, and the answer's first number that is not in the question, or what its
-    calculation comes to, differs. *partially_correct*: token F1 of `partial_f1` or more. *wrong_answer*: the right
-    answer is not in the text, not even in part. *verbose*: more than `verbose_ratio` times the longest reference, and
-    `verbose_words` words more where the answer goes on after as many sentences and lines as the reference has, or else
-    `verbose_sentence_words`. *format*: the right answer is in the text, but where the prompt asks for a closed form
-    ("one word only") in more than one word more than the longest reference has (or as many as the prompt allows); or in
-    a text of more than `verbose_ratio` times and `long_words` words more than a short reference has; or with other
-    words around a label; or, where the reference is JSON, not as JSON, or with its values in other JSON."""
+    `loop_share` was said before. *copied_prompt*: the right answer is not there, and `copied_share` of the words stand
+    in the prompt in runs of three and more, a letter apart, the last one included: `copied_words` of them and more, or
+    `copied_whole` and more of the question, or whole lines; or the answer says the question again and no more. Options,
+    labels, a yes or no, and what has begun the task are none. *refusal*: not right, and a phrase of declining in the
+    first 200 characters, where neither a reference nor the label says the same. *truncated*: ended by the token limit,
+    without a sentence's end. *off_label*: a label task's answer that is no label and names none or several (an empty
+    one, too). *missing_part*: of a reference with several parts, some are there. *numeric*: one number was asked for,
+    and the answer's first number that is not in the question, or what its calculation comes to, differs.
+    *partially_correct*: half of a reference is there, and token F1 is `partial_f1` or more, words of the question
+    apart. *wrong_answer*: the right answer is not in the text, not even in part. *verbose*: more than `verbose_ratio`
+    times the longest reference, and `verbose_words` words more where the answer goes on after as many sentences and
+    lines as the reference has, or else `verbose_sentence_words`. *format*: the right answer is in the text, but where
+    the prompt asks for a closed form ("one word only") in more than one word more than the reference has (or more than
+    the prompt allows); or in a text of more than `verbose_ratio` times and `long_words` words more than a short
+    reference has; or with other words around a label; or, where the reference is JSON, not as JSON, or with its values
+    in other JSON."""
 
     class Config(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
@@ -115,7 +117,7 @@ class Surface:
             copy = copied(text, prediction.prompt, asked, example.references, self.copies, cut=cut)
             if copy:
                 yield ErrorLabel("copied_prompt", copy)
-        if cut and not ends_naturally(prediction.parsed):
+        if cut and not (ends_naturally(prediction.parsed) or _ENDED_LINE.search(prediction.raw)):
             yield ErrorLabel("truncated", f"{prediction.tokens_out} tokens, ends in {prediction.parsed[-20:]!r}")
 
     def _content(
@@ -167,7 +169,9 @@ def _is_empty(text: str) -> bool:
 def ends_naturally(text: str) -> bool:
     """Whether a text ends like a sentence, a quotation or a closed bracket, and not with a list's next number or letter
     or with a quotation mark or bracket that opens."""
-    return bool(_NATURAL_END.search(text[-50:])) and not _UNFINISHED.search(text[-50:])
+    end = text[-50:]
+    opened = end.endswith(")") and "(" not in end and _CHOICE.search(end)  # "The answer is C)"
+    return bool(_NATURAL_END.search(end)) and not _UNFINISHED.search(end) and not opened
 
 
 def _wrong_label(text: str, example: Example, judged: Judgement) -> Iterator[ErrorLabel]:
