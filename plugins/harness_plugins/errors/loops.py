@@ -40,8 +40,9 @@ def find_loop(words: Sequence[str], text: str, limits: LoopLimits, *, cut: bool 
     - a unit of up to MAX_PERIOD words said `repeats` times in a row (a short word once more, a unit of TWICE_WORDS or
       more twice) and filling `words` words; words joined by punctuation ("1.1.1.1", "AS-5/AS-5/AS-5") are taken apart;
     - one of up to eight characters said 15 times;
-    - in a text of which `share` could be struck out, of its last LAST words: words in runs of RUN and more that were
-      said before, or word pairs that are repetitions; or one that says DOUBLED of it twice in a row.
+    - in a text of which `share` could be struck out: lines that it had before, and, of its last LAST words, those in
+      runs of RUN and more that were said before, or word pairs that are repetitions; or one that says DOUBLED of it
+      twice in a row.
 
     Numbers and letters of list items are passed over."""
     if _MARKER.search(text):
