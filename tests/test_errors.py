@@ -78,8 +78,8 @@ def first(text: str, *references: str, **options) -> str:
             {"format"},
         ),
         # loops
-        ("Paris Paris Paris Paris", "Paris", "stop", {"repetitive", "format"}),
-        ("Paris Paris Paris", "Paris", "stop", {"repetitive", "format"}),
+        ("Paris Paris Paris Paris", "Paris", "stop", {"repetitive"}),
+        ("Paris Paris Paris", "Paris", "stop", {"repetitive"}),
         ("Paris, Paris", "Paris", "stop", {"correct"}),
         ("a river, a river, a river, a river", "Paris", "stop", {"wrong_answer", "repetitive"}),
         ("red cat red cat red cat", "Paris", "stop", {"wrong_answer", "repetitive"}),

@@ -11,7 +11,7 @@ SPECS = [
         "surface",
         "What can be read off the answer: right, wrong, empty, looping, cut off, too long, out of form.",
         f"{_AT}.surface:Surface",
-        version="3",
+        version="4",
         categories=(
             "harness_error",
             "no_reference",
@@ -42,7 +42,7 @@ SPECS = [
         "spelling",
         "Misspelt words, by a dictionary and the task's own texts.",
         f"{_AT}.spelling:Spelling",
-        version="3",
+        version="4",
         categories=("misspelled",),
     ),
     ErrorClassifierSpec(

@@ -11,12 +11,13 @@ from itertools import groupby
 from rapidfuzz.distance import OSA
 
 from harness_plugins.errors.demands import CHAT_MARK
-from harness_plugins.errors.judge import SMALL_WORDS, unaccented
-from harness_plugins.metrics.text import unpunctuated
+from harness_plugins.errors.judge import SMALL_WORDS, given_back, word_form
 
 RUN = 3  # words in a row that stand in the prompt are a copy; in everyday phrases fewer do
 MOST_COPIED = 4000  # characters
 LONG = 7  # letters
+KEPT = 0.75  # of a short text's words: fewer are a shorter text
+LEAST_NEW = 4  # letters of a word that makes a claim
 MOST_NEAR = 20  # words of an answer that are looked for with a letter changed
 SHORT_INPUT = 30  # words; of a longer input only the last sentence is what was asked, the rest a passage
 SHORT, SHORT_SHARE = 12, 0.75  # in so few words a claim of one's own ("El Salvador is the seat of ...") has more weight
@@ -24,11 +25,13 @@ RESTATED, IN_ORDER = 0.9, 0.6  # of the words that carry meaning: those of the q
 _YES_NO = frozenset(
     ("is", "are", "was", "were", "do", "does", "did", "can", "could", "has", "have", "had", "will", "would", "should")
 )
+_VERBS = frozenset(("is", "are", "was", "were", "be", "has", "had"))
 _ENDINGS = re.compile(r"(?:s|es|d|ed|ing|ly|n|en)$")
 _LEAD = re.compile(
-    r"\bhere(?:s| is| are| it is)\b|\b(?:the )?(?:(?:correct |right |final |best |original |rewritten |corrected )?"
-    r"(?:answer|question|sentence|text|response|output|intent|label|topic)"
-    r"(?: (?:to|of) (?:your |this |that )?(?:question|sentence|text|message|review))?(?: is| was)?)\b"
+    r"\bhere(?:s| is| are| it is)\b|\b(?:the )?(?:(?:correct|right|final|best|perfect|full|original|rewritten|corrected"
+    r"|revised) )?(?:answer|question|sentence|text|response|output|intent|label|topic|message|word)"
+    r"(?: (?:to|of) (?:the |your |this |that )?(?:question|sentence|text|message|review))?"
+    r"(?: (?:is|was|should (?:read|be|say)|reads))?\b"
 )
 _SENTENCE = re.compile(r"(?<=[.!?…。！？؟])\s+|\s*\n\s*")
 _OPTION = re.compile(r"^\s*[-*•]?\s*\(?[A-Za-z0-9]{1,2}[.)]\s+(.+?)\s*$", re.MULTILINE)
@@ -51,10 +54,6 @@ class _Prompt:
     runs: frozenset[tuple[str, ...]]
 
 
-def _form(text: str) -> str:
-    return unpunctuated(unaccented(text)).lower()
-
-
 def _stem(word: str) -> str:
     return _ENDINGS.sub("", word) if len(word) >= 5 else word
 
@@ -64,7 +63,7 @@ _TURNED = SMALL_WORDS | {_stem(word) for word in ("indeed", "also", "actually", 
 
 @lru_cache(64)  # the arms of a run share few prompts
 def _prompt(prompt: str) -> _Prompt:
-    words = _form(CHAT_MARK.sub(" ", prompt)).split()
+    words = word_form(CHAT_MARK.sub(" ", prompt)).split()
     stems = [_stem(word) for word in words]
     forms: dict[str, list[str]] = {}
     for stem, word in dict.fromkeys(zip(stems, words, strict=True)):
@@ -76,7 +75,7 @@ def _prompt(prompt: str) -> _Prompt:
 def _lines(prompt: str) -> tuple[str, ...]:
     """Whole lines and turns of the prompt, such as the answers of worked examples."""
     lines = CHAT_MARK.sub("\n", prompt).split("\n")
-    return tuple(_form(piece) for line in lines for piece in (line, line.partition(": ")[2]) if piece)
+    return tuple(word_form(piece) for line in lines for piece in (line, line.partition(": ")[2]) if piece)
 
 
 def _is_short(form: str) -> bool:
@@ -86,9 +85,9 @@ def _is_short(form: str) -> bool:
 @lru_cache(256)
 def _asked(asked: str) -> tuple[str, ...]:
     """The stems of the question, or of the short text, that the item is about."""
-    form = _form(asked)
+    form = word_form(asked)
     if not _is_short(form):
-        form = _form(next((piece for piece in reversed(_SENTENCE.split(asked)) if piece.strip()), ""))
+        form = word_form(next((piece for piece in reversed(_SENTENCE.split(asked)) if piece.strip()), ""))
     return tuple(map(_stem, form.split()))
 
 
@@ -131,31 +130,77 @@ def _answers_yes_or_no(said: Sequence[str], asked: Sequence[str]) -> bool:
     return turned or (said[0] in ("yes", "no") and said[0] not in asked)
 
 
-def _restates(said: Sequence[str], copies: int, asked: str, cut: bool) -> bool:
+def _restates(said: Sequence[str], copies: int, asked: str, cut: bool, shown: _Prompt) -> bool:
     """Whether an answer says the question again, with words moved or left out ("The depot is located"; "The former name
     of Mali is Mali"), and no more."""
     known = _asked(asked)
-    content = [_stem(word) for word in said if word not in SMALL_WORDS]
-    if not content or len(said) < 2 * RUN - 2 or 2 * copies < len(said) or not (cut or content[-1] in known):
+    content = [word for word in said if word not in _TURNED]
+    if len(content) < 2 or len(said) < 2 * RUN - 2 or not _is_short(word_form(asked)):
+        return False
+    stems = [_stem(word) for word in content]
+    last = content[-1]
+    if not cut and _changed(last, shown):
+        return False
+    stems = [
+        stem if stem in known else _nearest(word, shown) or stem for word, stem in zip(content, stems, strict=True)
+    ]
+    if not (cut or stems[-1] in known):
         return False
     place, in_order = 0, 0
-    for word in content:
-        if word in known[place:]:
-            place, in_order = known.index(word, place) + 1, in_order + 1
-    only = sum(word in known for word in content)
-    return only >= RESTATED * len(content) and in_order >= IN_ORDER * len(content)
+    for stem in stems:
+        if stem in known[place:]:
+            place, in_order = known.index(stem, place) + 1, in_order + 1
+    only = sum(stem in known for stem in stems)
+    if 2 * copies < len(said):
+        return not cut and in_order == len(content) >= RUN and all(verb in shown.words for verb in _VERBS & set(said))
+    return (
+        only >= RESTATED * len(content)
+        and in_order >= IN_ORDER * len(content)
+        and ("not" not in said or "not" in known)
+    )
+
+
+def _changed(word: str, prompt: _Prompt) -> bool:
+    """Whether a word is an own one, or an own form of one of the prompt's ("drawn" for "draw"), and not one of them
+    with or without an s, or spelt another way ("centimeters")."""
+    forms = prompt.words.get(_stem(word)) or prompt.words.get(_nearest(word, prompt), ())
+    plain = word.removesuffix("s")
+    return not any(
+        plain == form.removesuffix("s") or (len(word) > LONG and sorted(word) == sorted(form)) for form in forms
+    )
 
 
 def _is_option(said: Sequence[str], prompt: str) -> bool:
     form = f" {' '.join(said)} "
-    return any(f" {_form(option)} " in form for option in _OPTION.findall(CHAT_MARK.sub("\n", prompt)) if _form(option))
+    return any(
+        f" {word_form(option)} " in form for option in _OPTION.findall(CHAT_MARK.sub("\n", prompt)) if word_form(option)
+    )
 
 
 def _of_its_own(said: Sequence[str], prompt: _Prompt, references: Sequence[str]) -> bool:
     """Whether the answer has done some of what was asked: it has a word of a reference that the prompt lacks."""
     told = (reference for reference in references if not reference.startswith("("))
-    wanted = {word for reference in told for word in _form(reference).split()} - SMALL_WORDS
+    wanted = {word for reference in told for word in word_form(reference).split()} - SMALL_WORDS
     return any(word in wanted and _stem(word) not in prompt.words for word in said)
+
+
+def _is_question(asked: str) -> bool:
+    return any(mark in asked for mark in "?？؟")
+
+
+def _is_shortened(copies: int, asked: str) -> bool:
+    """Whether so many words leave out some of a short text, which is something done to it."""
+    text = _SENTENCE.split(asked.strip())[-1]
+    size = len(word_form(text).split())
+    return not _is_question(asked) and size <= SHORT_INPUT and copies < KEPT * size
+
+
+def _claims(text: str, kept: Sequence[tuple[str, str]], asked: str, prompt: _Prompt) -> bool:
+    """Whether a statement in answer to a question has a word that is none of the prompt's, a letter apart."""
+    if not _is_question(asked) or _is_question(text):
+        return False
+    new = (word for word, stem in kept if not stem and len(word) >= LEAST_NEW and word not in _TURNED)
+    return any(_stem(word) not in prompt.words and not _nearest(word, prompt) for word in new)
 
 
 def _elsewhere(shared: Sequence[str], asked: Set[str]) -> int:
@@ -189,9 +234,9 @@ def copied(
     if not prompt or not text:
         return ""
     shown = _prompt(prompt)
-    form = _form(text)
-    if form and form in (_form(asked), _form(asked.rstrip().rpartition("\n")[2])):
-        return f"the whole input, {len(form.split())} words"
+    form = word_form(text)
+    if given := given_back(text, asked):
+        return given
     words = form.split()
     shared = _shared(words, shown)
     lead = {place for match in _LEAD.finditer(form) for place in _places(form, match.start(), match.end())}
@@ -203,7 +248,7 @@ def copied(
         return ""
     if _answers_yes_or_no(said, _asked(asked)):
         return ""
-    restated = _restates(said, count, asked, cut)
+    restated = _restates(said, count, asked, cut, shown)
     share = limits.share if len(said) > SHORT else max(limits.share, SHORT_SHARE)
     if not restated and (
         count < limits.whole or count < share * len(said) or not any(stem for _, stem in kept[-3 if cut else -1 :])
@@ -212,6 +257,8 @@ def copied(
     whole = form in _lines(prompt) or (cut and any(line.startswith(form) for line in _lines(prompt) if _is_short(line)))
     if not restated and not whole and _elsewhere(shared, {*_asked(asked), *SMALL_WORDS}) < limits.words:
         return ""  # a short piece of a passage, after the question perhaps, is a wrong answer
+    if not (restated or whole or cut) and (_is_shortened(count, asked) or _claims(text, kept, asked, shown)):
+        return ""
     if _of_its_own(said, shown, references) or _is_option(said, prompt):
         return ""
     if restated:

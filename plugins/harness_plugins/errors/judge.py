@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections import Counter
@@ -11,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from harness.types import EvalContext, Example, Prediction
-from harness_plugins.errors.demands import Demands, demands
+from harness_plugins.errors.demands import CHAT_MARK, Demands, demands
 from harness_plugins.errors.loops import LoopLimits, find_loop
 from harness_plugins.errors.numeric import comes_to_other
 from harness_plugins.metrics.structured import parse_json
@@ -28,7 +29,8 @@ from harness_plugins.metrics.text import (
 SMALL_WORDS = frozenset(
     ["a", "an", "the", "is", "are", "was", "were", "be", "of", "to", "in", "on", "it", "that", "this", "and"]
 )
-LEAST_STEM = 4  # letters of a word without its ending
+LEAST_COPY = 3  # words; shorter inputs given back may be the answer
+LEAST_STEM = 3  # letters of a word without its ending
 MOST_COUNTED = 10_000  # characters in which sentences are counted
 _SENTENCE_END = re.compile(r"(?<=\w\w)[.!?][\"'”’)\]*]*\s+(?=[\"'“‘(\[*]*[^\Wa-z_])|[。！？।؟]|\s*\n\s*")
 _INFLECTION = re.compile(r"(?:s|isms?|ists?|ity|ic|al|an)$")
@@ -52,12 +54,13 @@ class Limits:
 @dataclass(frozen=True)
 class Question:
     """What is asked: the item's input, its labels if it has any, and what the prompt demands; `cut`: the token limit
-    ended the answer."""
+    ended the answer; `echo`: it is the beginning of the prompt's last line."""
 
     input: str
     labels: tuple[str, ...]
     asked: Demands
     cut: bool
+    echo: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class Judgement:
     open_form: str = ""
     label: str | None = None
     mentioned: tuple[str, ...] = ()
+    echo: bool = False
 
     @property
     def right_inside(self) -> bool:
@@ -86,7 +90,9 @@ class Judgement:
 
 
 def judge(prediction: Prediction, example: Example, context: EvalContext, limits: Limits) -> Judgement:
-    question = Question(context.input, context.labels, demands(prediction.prompt), prediction.finish == "length")
+    echo = bool(context.labels) and is_echo(prediction.parsed, prediction.prompt)
+    cut = prediction.finish == "length"
+    question = Question(context.input, context.labels, demands(prediction.prompt), cut, echo)
     given = (prediction.parsed, example.references, question, limits)
     return _judged(*given) if len(prediction.parsed) > CACHED_CHARACTERS else _judged_cached(*given)
 
@@ -111,9 +117,13 @@ def _judged(text: str, references: tuple[str, ...], question: Question, limits: 
         label = match_label(text, labels)
         mentioned = () if label is not None else tuple(named_labels(text, labels))
         exact = label in gold if label is not None else text.strip() in gold
-        contained = exact or (len(mentioned) == 1 and mentioned[0] in gold)
-        return Judgement(exact, exact, contained, len(words), longest, long, verbose, loop, "", label, mentioned)
+        contained = exact or (len(mentioned) == 1 and mentioned[0] in gold and not question.echo)
+        return Judgement(
+            exact, exact, contained, len(words), longest, long, verbose, loop, "", label, mentioned, question.echo
+        )
     exact = any(normalise(text) == normalise(reference) for reference in references)
+    if not exact and len(words) >= LEAST_COPY and given_back(text, question.input):
+        return Judgement(False, False, False, len(words), longest, long, verbose, loop)
     valued, structure = (False, "") if exact else _structured(text, references)
     there = [reference for reference in references if exact or contains(text, reference)]
     contained = bool(there) or valued or _loosely(text, references) or _inflected(words, references, question.input)
@@ -137,10 +147,14 @@ def _structured(text: str, references: tuple[str, ...]) -> tuple[bool, str]:
             continue
         try:
             values = tuple(_leaves(wanted))
-            same = structure(text) == wanted
+            said = structure(text)
+            same = said == wanted
+            if not same and _swapped(said, wanted):
+                continue
         except RecursionError:  # nested too deeply
             continue
-        if values and all(contains(text.replace('"', " "), value) for value in values):
+        loose = unaccented(text.replace('"', " "))
+        if values and all(contains(loose, unaccented(value)) for value in values):
             return True, "" if same else "the values of the JSON that was wanted, in another form"
     return False, ""
 
@@ -154,6 +168,17 @@ def structure(text: str) -> dict[str, Any] | list[Any] | None:
     except ValueError:
         return None
     return found
+
+
+def _swapped(said: Any, wanted: Any) -> bool:
+    """Whether an object with the right keys lacks a value under its own key."""
+    if not (isinstance(said, dict) and isinstance(wanted, dict) and said.keys() == wanted.keys()):
+        return False
+    return any(
+        not contains(json.dumps(said[key], ensure_ascii=False).replace('"', " "), leaf)
+        for key, value in wanted.items()
+        for leaf in _leaves(value)
+    )
 
 
 def _leaves(value: Any) -> Iterator[str]:
@@ -189,6 +214,25 @@ def _inflected(words: Sequence[str], references: Sequence[str], asked: str) -> b
 def unaccented(text: str) -> str:
     """Latin letters without their accents; other scripts' marks tell letters apart and stay."""
     return text if text.isascii() else _ACCENTED.sub(r"\1", unicodedata.normalize("NFD", text))
+
+
+def given_back(text: str, asked: str) -> str:
+    """Evidence that a text is the whole input, or its last line, in the same words, or ""."""
+    form = word_form(text)
+    same = bool(form) and form in (word_form(asked), word_form(asked.rstrip().rpartition("\n")[2]))
+    return f"the whole input, {len(form.split())} words" if same else ""
+
+
+def is_echo(text: str, prompt: str) -> bool:
+    """Whether a text is the beginning of the last line that asks ("The sentiment in one word (positive or")."""
+    lines = [line for line in CHAT_MARK.sub("\n", prompt[-MOST_COUNTED:]).split("\n") if len(line.split()) > 1]
+    form = word_form(text)
+    return bool(lines) and len(form.split()) > LEAST_COPY and f"{word_form(lines[-1])} ".startswith(f"{form} ")
+
+
+def word_form(text: str) -> str:
+    """Words without case, accents and punctuation."""
+    return unpunctuated(unaccented(text)).lower()
 
 
 def sentences(text: str) -> int:

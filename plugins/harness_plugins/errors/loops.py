@@ -14,7 +14,7 @@ TWICE_WORDS = 5  # a unit of so many words is a loop when it is said twice in a 
 RUN = 3  # words in a row that were said before
 LEAST = 4  # words said before: two mentions of a name are no repetition
 PAIRS_FROM = 8  # shorter texts are not measured by word pairs ("rep-2" of Welleck et al., 2020)
-DOUBLED = 0.4  # of a text: what of so much is said twice in a row is a loop
+DOUBLED = 0.6  # of a text: what of so much is said twice in a row is a loop
 LONG_WORD = 4  # letters; shorter words are said three times for emphasis ("no, no, no")
 MOST_LINES = 4000  # characters
 LAST = 200  # words looked at: runs recur in any long text, and loops do not end
@@ -22,6 +22,7 @@ _MARKER = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[A-Za-z][.):]|[-*•])[ \t]+", re.M
 _CHARACTER_LOOP = re.compile(r"(\w[^\s]{0,7}?)\1{14,}")
 _INSIDE = re.compile(r"(?<=[^\W_])(?:[^\w\s'’]|_)(?=[^\W_])")
 _LETTERS = re.compile(r"[^\W\d_]+")
+_NUMBERS = re.compile(r"\d+")
 _TOKEN = re.compile(r"[^\W_]+")
 
 
@@ -40,6 +41,7 @@ def find_loop(words: Sequence[str], text: str, limits: LoopLimits, *, cut: bool 
     - a unit of up to MAX_PERIOD words said `repeats` times in a row (a short word once more, a unit of TWICE_WORDS or
       more twice) and filling `words` words; words joined by punctuation ("1.1.1.1", "AS-5/AS-5/AS-5") are taken apart;
     - one of up to eight characters said 15 times;
+    - one of RUN words or more that a text which was cut off says twice at its end;
     - in a text of which `share` could be struck out: lines that it had before, and, of its last LAST words, those in
       runs of RUN and more that were said before, or word pairs that are repetitions; or one that says DOUBLED of it
       twice in a row.
@@ -54,7 +56,11 @@ def find_loop(words: Sequence[str], text: str, limits: LoopLimits, *, cut: bool 
         return found
     if any(len(word) >= 15 for word in words) and (match := _CHARACTER_LOOP.search(text)):
         return f"{len(match.group(0)) // len(match.group(1))} times: {match.group(1)!r}"
-    if len(words) >= len(text) // 2:  # a script without spaces: its characters form the same runs again all the time
+    if not words and (found := _periodic(text.split(), limits)):
+        return found
+    if cut and (found := _tail(_TOKEN.findall(text.lower())[-LAST:])):
+        return found
+    if 2 * len(words) > len(text) + 1:  # a script without spaces: its characters form the same runs again all the time
         return ""
     return _lines_again(text[-MOST_LINES:].lower(), limits.share, cut) or _spread(
         _TOKEN.findall(text.lower())[-LAST:], limits.share
@@ -77,11 +83,21 @@ def _periodic(words: Sequence[str], limits: LoopLimits) -> str:
     return ""
 
 
+def _tail(tokens: Sequence[str]) -> str:
+    """Evidence that a text was cut off in a loop, or "": its last words say a unit of RUN words or more twice in a row,
+    the last of them in part. Shorter units are said in passing."""
+    for period in range(RUN, min(MAX_PERIOD, len(tokens) // 2) + 1):
+        unit, again = tokens[-2 * period : -period], tokens[-period:]
+        if list(unit[:-1]) == list(again[:-1]) and unit[-1].startswith(again[-1]):
+            return f"cut off in a loop: {' '.join(again)[:60]!r}"
+    return ""
+
+
 def _lines_again(text: str, share: float, cut: bool) -> str:
     """Evidence that so much of a text are lines that it had before, numbers apart in lines of words, or "". A last line
     that was cut off may be the beginning of one."""
     lines = [line.strip() for line in text.split("\n") if line.strip()]
-    forms = [" ".join(_LETTERS.findall(line)) or line for line in lines]
+    forms = [" ".join(_LETTERS.findall(line)) or _numbered(line) for line in lines]
     sizes = [len(form.split()) for form in forms]
     again = 0
     for place, form in enumerate(forms):
@@ -90,6 +106,12 @@ def _lines_again(text: str, share: float, cut: bool) -> str:
             again += sizes[place]
     enough = again >= max(1 if cut else RUN, share * sum(sizes))
     return f"lines of {again} of {sum(sizes)} words again" if enough else ""
+
+
+def _numbered(line: str) -> str:
+    """A line without letters as its lines' shape ("2023: 2023"); a calculation or a single number stays what it is."""
+    shape = _NUMBERS.sub("0", line)
+    return shape if shape.count("0") > 1 and " " in shape and "=" not in shape else line
 
 
 def _spread(tokens: Sequence[str], share: float) -> str:

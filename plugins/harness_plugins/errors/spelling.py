@@ -23,6 +23,7 @@ COMMON = 1000  # occurrences in the dictionary's corpus: "the" has 76 million, "
 FAR_LETTERS = 8  # words from this length on may be two edits from the right one
 LONG_LETTERS, RARER = 7, 20  # a word of so many letters and of the same ends may be so many times rarer
 HALF = 4  # letters: two common words of so many and more make a word together
+TYPED = 5  # words of the input may be names or terms, unless so many times more common ones are near
 COPIED_LETTERS = 5  # shorter words of the input may be names or terms
 LANGUAGE_WORDS = 4  # the language of shorter texts is anybody's guess
 ASKED_LETTERS = 7  # words of the question from this length on are what a word near them was meant to be
@@ -30,6 +31,7 @@ ENGLISH = 60_000  # occurrences from which a short word is one of the dictionary
 FREQUENT = 20_000  # occurrences
 _OPENING = re.compile(r"(?:^|[.!?:]\s+|\n\s*)([A-Z][a-z]+)\b")
 QUOTED = re.compile(r"^\W*[\"“”‘’«»]\w{1,5}[\"“”‘’«»]\W*$")  # a short word that is talked about
+_DROPPED = re.compile(r"in['’]\W*$")  # "sleepin' in"
 SPELT = ("de", "en", "es", "fr", "it", "nl", "pt")  # languages with function words and a dictionary
 _EDGES = "\"'“”‘’«»()[]{}<>*_`~.,;:!?…-–—/|"
 _PLAIN_WORD = re.compile(r"[a-z]+(?:'[a-z]{1,2})?")
@@ -190,7 +192,7 @@ class Spelling:
         parts = text.replace("’", "'").split(" ")
         if prediction.finish == "length" or len(prediction.parsed) > MOST_CHARACTERS:
             parts = parts[:-1]
-        words = [part.strip(_EDGES).removesuffix("'s") for part in parts]
+        words = [part.strip(_EDGES).removesuffix("'s") for part in parts if not _DROPPED.search(part)]
         quoted = {part.strip(_EDGES).lower() for part in parts if QUOTED.match(part)}
         unknown = [
             word
@@ -244,7 +246,7 @@ class Spelling:
         if (not right or frequency < self.config.frequency) and len(word) >= FAR_LETTERS and not copied:
             right, frequency = known.far(word)
         alike = len(word) >= LONG_LETTERS and right[:3] == word[:3] and right[-1:] == word[-1]
-        enough = self.config.frequency // RARER if alike else self.config.frequency
+        enough = self.config.frequency // RARER if alike else self.config.frequency * (TYPED if copied else 1)
         return right if right and frequency >= enough else ""
 
 

@@ -112,7 +112,7 @@ class Surface:
         phrase = "" if judged.correct or judged.label is not None else refusal(prediction.parsed)
         if phrase and not any(map(refusal, example.references)):
             yield ErrorLabel("refusal", phrase)
-        elif not (judged.contained or judged.label is not None or len(judged.mentioned) == 1 or differs):
+        elif judged.echo or not (judged.contained or judged.label is not None or len(judged.mentioned) == 1 or differs):
             text, asked = prediction.parsed, context.input or prediction.prompt
             copy = copied(text, prediction.prompt, asked, example.references, self.copies, cut=cut)
             if copy:
@@ -142,7 +142,7 @@ class Surface:
             return "the reference is JSON, the answer is not"
         if judged.open_form:
             return judged.open_form
-        if judged.reference_words <= self.config.short_words:
+        if judged.long:
             return f"a short answer inside {judged.words} words"
         return ""
 
