@@ -30,12 +30,14 @@ class Surface:
     letter, digit or symbol. *repetitive*: a loop of words or characters that no reference has, or a text of which
     `loop_share` was said before. *copied_prompt*: the right answer is not there, and `copied_share` of the words stand
     in the prompt in runs of three and more, a letter apart, the last one included: `copied_words` of them and more, or
-    `copied_whole` and more of the question, or whole lines; or the answer says the question again and no more. Options,
-    labels, a yes or no, and what has begun the task are none. *refusal*: not right, and a phrase of declining in the
+    `copied_whole` and more of the question, or whole lines; or the answer says the question again and no more. The
+    whole input given back is always one. Options, labels, a yes or no, a statement with a word of its own in answer to a
+    question, and what has begun the task are none. *refusal*: not right, and a phrase of declining in the
     first 200 characters, where neither a reference nor the label says the same. *truncated*: ended by the token limit,
     without a sentence's end. *off_label*: a label task's answer that is no label and names none or several (an empty
     one, too). *missing_part*: of a reference with several parts, some are there. *numeric*: one number was asked for,
-    and the answer's first number that is not in the question, or what its calculation comes to, differs.
+    and the answer's first number that is not in the question, or what its calculation comes to, differs; reasoning that
+    was cut off has come to a number where it calculates no more after it.
     *partially_correct*: half of a reference is there, and token F1 is `partial_f1` or more, words of the question
     apart. *wrong_answer*: the right answer is not in the text, not even in part. *verbose*: more than `verbose_ratio`
     times the longest reference, and `verbose_words` words more where the answer goes on after as many sentences and
