@@ -31,7 +31,7 @@ class Surface:
     `loop_share` was said before. *copied_prompt*: the right answer is not there, and `copied_share` of the words stand
     in the prompt in runs of three and more, a letter apart, the last one included: `copied_words` of them and more, or
     `copied_whole` and more of the question, or whole lines; or the answer says the question again and no more. The
-    whole input given back is always one. Options, labels, a yes or no, a statement with a word of its own in answer to a
+    whole input given back is always one. Options, labels, a yes or no, a statement with a new word in answer to a
     question, and what has begun the task are none. *refusal*: not right, and a phrase of declining in the
     first 200 characters, where neither a reference nor the label says the same. *truncated*: ended by the token limit,
     without a sentence's end. *off_label*: a label task's answer that is no label and names none or several (an empty
