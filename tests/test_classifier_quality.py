@@ -9,7 +9,7 @@ import pytest
 from perf.classifiers import PAGE, SEMANTIC, SURFACE, Quality, halves, held_out, page
 from perf.labelled import read
 
-DATA = os.environ.get("HARNESS_DATA")
+DATA = os.environ.get("HARNESS_DATA") or None
 ROWS = read(DATA)  # without the public data sets about half of them: those with prompts of our own
 
 
