@@ -26,7 +26,7 @@ def read(data: str | Path | None = None, path: Path = LABELLED) -> list[dict[str
 
 
 def held_out(row: Mapping[str, Any]) -> bool:
-    """Whether a row is for measuring (`docs/error-categories.md` says who has looked at those rows, and when)."""
+    """Whether a row is for measuring; nobody looks at such rows while rules and thresholds are chosen."""
     return bool(row.get("held_out"))
 
 
