@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from harness.adaptation import digest_of
@@ -15,25 +11,11 @@ from harness.config import Arm, Experiment, Use
 from harness.measures import VERSION as MEASURES_VERSION
 from harness.models.source import ModelSource
 from harness.plugins import LOCAL, Registered, Registry
+from harness.runner.code_digest import code_digest
 from harness.tasks.task import Task
 
 #: Raised when the engines' results change: rendering, tokenisation, training, decoding.
 ENGINE_VERSION = "2"
-
-
-@lru_cache(maxsize=256)
-def _file_sha(path: str, size: int, mtime_ns: int) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def code_digest(entry: Registered) -> str:
-    """Digest of the source file that defines a plugin, so that edited code is never mistaken for the old."""
-    try:
-        path = inspect.getsourcefile(entry.target) or ""
-        stat = Path(path).stat()
-        return _file_sha(path, stat.st_size, stat.st_mtime_ns)
-    except (OSError, TypeError):
-        return f"{entry.origin}"
 
 
 def chain_code(chain: Iterable[Use], registry: Registry) -> list[str]:
