@@ -24,6 +24,7 @@ from perf.labelled import held_out, read
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "error-categories.md"
+NOTHING = "qqq"  # for a description of what was wanted, which has no words to look for
 DECLINING = ("(unknown)", "(a polite no)", "(no private data)")  # descriptions of answers that ought to decline
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 SURFACE = (
@@ -72,7 +73,7 @@ def classify(rows: Iterable[Mapping[str, Any]]) -> list[set[str]]:
         ]
         said = row["answer"]
         made = Prediction("1", row["prompt"], said, said.strip(), row["finish"], 0, row["tokens"], tuple(shown))
-        example = Example(Query("1", {}), tuple(row["references"]))
+        example = Example(Query("1", {}), (NOTHING,) if _described(row) else tuple(row["references"]))
         context = EvalContext("generate", tuple(row.get("task_labels", ())), row["input"])
         found.append({label.category for one in classifiers for label in one.classify(made, example, context)})
     return found
@@ -96,9 +97,12 @@ def is_judged(row: Mapping[str, Any], name: str) -> bool:
     """Whether readers could say that an answer is in a category or is not. They could not where they differed. A
     reference in round brackets says what was wanted without giving it: readers know from it whether declining was, and
     not how long an answer may be or what has to be in it; a classifier cannot know either."""
-    described = all(reference.startswith("(") for reference in row["references"])
     unknowable = name in ("verbose", "format") or (name == "refusal" and row["references"][0] in DECLINING)
-    return name not in row.get("doubtful", ()) and not (described and unknowable)
+    return name not in row.get("doubtful", ()) and not (_described(row) and unknowable)
+
+
+def _described(row: Mapping[str, Any]) -> bool:
+    return all(reference.startswith("(") for reference in row["references"])
 
 
 def halves(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Quality]]:

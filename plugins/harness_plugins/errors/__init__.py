@@ -11,7 +11,7 @@ SPECS = [
         "surface",
         "What can be read off the answer: right, wrong, empty, looping, cut off, too long, out of form.",
         f"{_AT}.surface:Surface",
-        version="4",
+        version="5",
         categories=(
             "harness_error",
             "no_reference",
@@ -35,21 +35,21 @@ SPECS = [
         "grounding",
         "Whether a wrong answer with passages is the search's fault or the model's.",
         f"{_AT}.grounding:Grounding",
-        version="3",
+        version="4",
         categories=("retrieval_miss", "unsupported"),
     ),
     ErrorClassifierSpec(
         "spelling",
         "Misspelt words, by a dictionary and the task's own texts.",
         f"{_AT}.spelling:Spelling",
-        version="4",
+        version="5",
         categories=("misspelled",),
     ),
     ErrorClassifierSpec(
         "language",
         "Answers in another language than the task.",
         f"{_AT}.language:Language",
-        version="3",
+        version="4",
         categories=("wrong_language",),
     ),
     ErrorClassifierSpec(

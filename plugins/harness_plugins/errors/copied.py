@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -11,7 +11,8 @@ from itertools import groupby
 from rapidfuzz.distance import OSA
 
 from harness_plugins.errors.demands import CHAT_MARK
-from harness_plugins.errors.judge import SMALL_WORDS, given_back, word_form
+from harness_plugins.errors.function_words import FUNCTION_WORDS
+from harness_plugins.errors.judge import SMALL_WORDS, given_back, is_echo, word_form
 
 RUN = 3  # words in a row that stand in the prompt are a copy; in everyday phrases fewer do
 MOST_COPIED = 4000  # characters
@@ -47,6 +48,17 @@ class CopyLimits:
 
 
 @dataclass(frozen=True)
+class Item:
+    """What an answer is compared with. `asked`: the item's input; `cut`: the token limit ended the answer."""
+
+    prompt: str
+    asked: str
+    references: Sequence[str] = ()
+    labels: Sequence[str] = ()
+    cut: bool = False
+
+
+@dataclass(frozen=True)
 class _Prompt:
     """The stems of a prompt's words, each with its words, and the runs of RUN stems in it."""
 
@@ -59,6 +71,10 @@ def _stem(word: str) -> str:
 
 
 _TURNED = SMALL_WORDS | {_stem(word) for word in ("indeed", "also", "actually", "no", "not")}
+
+
+_NEGATIONS = frozenset(("not", "no", "never", "nicht", "kein", "keine", "pas", "non", "não", "niet", "geen"))
+_SMALL = _TURNED.union(*FUNCTION_WORDS.values())
 
 
 @lru_cache(64)  # the arms of a run share few prompts
@@ -170,10 +186,16 @@ def _changed(word: str, prompt: _Prompt) -> bool:
     )
 
 
-def _is_option(said: Sequence[str], prompt: str) -> bool:
+def _is_option(said: Sequence[str], item: Item) -> bool:
+    """Whether an answer has an option of the prompt in it, or is made of labels."""
+    named = {_stem(word) for label in item.labels for word in word_form(label).split()}
+    if 2 * sum(_stem(word) in named for word in said) >= len(said):
+        return True
     form = f" {' '.join(said)} "
     return any(
-        f" {word_form(option)} " in form for option in _OPTION.findall(CHAT_MARK.sub("\n", prompt)) if word_form(option)
+        f" {word_form(option)} " in form
+        for option in _OPTION.findall(CHAT_MARK.sub("\n", item.prompt))
+        if word_form(option)
     )
 
 
@@ -181,7 +203,7 @@ def _of_its_own(said: Sequence[str], prompt: _Prompt, references: Sequence[str])
     """Whether the answer has done some of what was asked: it has a word of a reference that the prompt lacks."""
     told = (reference for reference in references if not reference.startswith("("))
     wanted = {word for reference in told for word in word_form(reference).split()} - SMALL_WORDS
-    return any(word in wanted and _stem(word) not in prompt.words for word in said)
+    return any(word in wanted and word not in prompt.words.get(_stem(word), ()) for word in said)
 
 
 def _is_question(asked: str) -> bool:
@@ -199,20 +221,29 @@ def _claims(text: str, kept: Sequence[tuple[str, str]], asked: str, prompt: _Pro
     """Whether a statement in answer to a question has a word that is none of the prompt's, a letter apart."""
     if not _is_question(asked) or _is_question(text):
         return False
-    new = (word for word, stem in kept if not stem and len(word) >= LEAST_NEW and word not in _TURNED)
+    if any(word in _NEGATIONS and not stem for word, stem in kept):
+        return True
+    new = (word for word, stem in kept if not stem and len(word) >= LEAST_NEW and word not in _SMALL)
     return any(_stem(word) not in prompt.words and not _nearest(word, prompt) for word in new)
 
 
-def _elsewhere(shared: Sequence[str], asked: Set[str]) -> int:
-    """How many words the copied pieces have that are not all of the question; one other word does not count."""
-    if sum(bool(stem) and stem not in asked for stem in shared) <= 1:
-        return MOST_COPIED
-    total = 0
-    for piece in (list(piece) for copies, piece in groupby(shared, bool) if copies):
-        first = next((place for place, stem in enumerate(piece) if stem not in asked), len(piece))
-        if first < len(piece):
-            total += len(piece) - (first if first > RUN else 0)
-    return total
+def _asked_again(shared: Sequence[str], asked: Sequence[str]) -> list[bool]:
+    """Which of an answer's words stand in runs of the question."""
+    runs = frozenset(zip(*(asked[start:] for start in range(RUN)), strict=False))
+    found = [False] * len(shared)
+    for start in range(len(shared) - RUN + 1):
+        if tuple(shared[start : start + RUN]) in runs:
+            found[start : start + RUN] = [True] * RUN
+    return found
+
+
+def _elsewhere(shared: Sequence[str], again: Sequence[bool], asked: Sequence[str]) -> int:
+    """How many words the copied pieces have that are not of the question."""
+    known = {*asked, *SMALL_WORDS}
+    strange = [bool(stem) and not of_question for stem, of_question in zip(shared, again, strict=True)]
+    groups = (list(piece) for is_strange, piece in groupby(range(len(shared)), strange.__getitem__) if is_strange)
+    pieces = {tuple(shared[place] for place in piece) for piece in groups}
+    return sum(len(piece) for piece in pieces if not known.issuperset(piece)) or MOST_COPIED
 
 
 def _places(form: str, start: int, end: int) -> range:
@@ -221,22 +252,19 @@ def _places(form: str, start: int, end: int) -> range:
     return range(first, first + 1 + form.count(" ", start, end))
 
 
-def copied(
-    text: str, prompt: str, asked: str, references: Sequence[str], limits: CopyLimits, *, cut: bool = False
-) -> str:
+def copied(text: str, item: Item, limits: CopyLimits) -> str:
     """Evidence that an answer is a copy, or "". It is one when `share` of its words ("the answer is" apart) stand in
     the prompt in runs of RUN words and more, a letter or an ending apart, and these are `words` words or more, or else
     `whole` and more words of what was asked, or whole lines; when it says the question again and no more; or when it is
     the whole input. An answer that restates the question and then says something of its own is none: its last word must
-    be copied, too, or the answer cut off. Nor is a yes or no, an option of multiple choice, which is an answer, or one
-    with a word of a reference that the prompt lacks: it has begun what was asked."""
-    text = text[:MOST_COPIED]
-    if not prompt or not text:
+    be copied, too, or the answer cut off. Nor is a yes or no, an option of multiple choice or a label, which is an
+    answer, or one with a word of a reference that the prompt lacks: it has begun what was asked."""
+    text, asked, cut = text[:MOST_COPIED], item.asked, item.cut
+    if not item.prompt or not text:
         return ""
-    shown = _prompt(prompt)
-    form = word_form(text)
     if given := given_back(text, asked):
         return given
+    shown, form = _prompt(item.prompt), word_form(text)
     words = form.split()
     shared = _shared(words, shown)
     lead = {place for match in _LEAD.finditer(form) for place in _places(form, match.start(), match.end())}
@@ -244,23 +272,30 @@ def copied(
         (word, stem) for place, (word, stem) in enumerate(zip(words, shared, strict=True)) if stem or place not in lead
     ]
     said, count = [word for word, _ in kept], sum(bool(stem) for _, stem in kept)
-    if len(said) < limits.whole:
-        return ""
-    if _answers_yes_or_no(said, _asked(asked)):
+    if len(said) < limits.whole or _answers_yes_or_no(said, _asked(asked)):
         return ""
     restated = _restates(said, count, asked, cut, shown)
     share = limits.share if len(said) > SHORT else max(limits.share, SHORT_SHARE)
-    if not restated and (
-        count < limits.whole or count < share * len(said) or not any(stem for _, stem in kept[-3 if cut else -1 :])
-    ):
+    ends = any(stem for _, stem in kept[-3 if cut else -1 :])
+    if not restated and (count < limits.whole or count < share * len(said) or not ends):
         return ""
-    whole = form in _lines(prompt) or (cut and any(line.startswith(form) for line in _lines(prompt) if _is_short(line)))
-    if not restated and not whole and _elsewhere(shared, {*_asked(asked), *SMALL_WORDS}) < limits.words:
+    whole = _is_whole(form, text, item)
+    again = _asked_again(shared, _asked(asked))
+    of_text = any(again) and not _is_question(asked) and _is_short(word_form(asked))
+    if not (restated or whole or of_text) and _elsewhere(shared, again, _asked(asked)) < limits.words:
         return ""  # a short piece of a passage, after the question perhaps, is a wrong answer
-    if not (restated or whole or cut) and (_is_shortened(count, asked) or _claims(text, kept, asked, shown)):
+    if not (whole or cut) and ((not restated and _is_shortened(count, asked)) or _claims(text, kept, asked, shown)):
         return ""
-    if _of_its_own(said, shown, references) or _is_option(said, prompt):
+    if _of_its_own(said, shown, item.references) or _is_option(said, item):
         return ""
     if restated:
         return f"{len(said)} words, and nothing that was not asked"
     return f"{count} of {len(said)} words in runs of {RUN} or more"
+
+
+def _is_whole(form: str, text: str, item: Item) -> bool:
+    """Whether a text is a line of the prompt, or the beginning of one."""
+    if item.labels and is_echo(text, item.prompt):
+        return True
+    lines = _lines(item.prompt)
+    return form in lines or (item.cut and any(line.startswith(form) for line in lines if _is_short(line)))

@@ -121,7 +121,7 @@ def _judged(text: str, references: tuple[str, ...], question: Question, limits: 
         return Judgement(
             exact, exact, contained, len(words), longest, long, verbose, loop, "", label, mentioned, question.echo
         )
-    exact = any(normalise(text) == normalise(reference) for reference in references)
+    exact = any(normalise(text) == normalise(reference) and _same_form(text, reference) for reference in references)
     if not exact and len(words) >= LEAST_COPY and given_back(text, question.input):
         return Judgement(False, False, False, len(words), longest, long, verbose, loop)
     valued, structure = (False, "") if exact else _structured(text, references)
@@ -157,6 +157,11 @@ def _structured(text: str, references: tuple[str, ...]) -> tuple[bool, str]:
         if values and all(contains(loose, unaccented(value)) for value in values):
             return True, "" if same else "the values of the JSON that was wanted, in another form"
     return False, ""
+
+
+def _same_form(text: str, reference: str) -> bool:
+    """Whether a text is JSON where the reference is; punctuation that normalisation drops makes the difference."""
+    return structure(reference) is None or structure(text) is not None
 
 
 def structure(text: str) -> dict[str, Any] | list[Any] | None:

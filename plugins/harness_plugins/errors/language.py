@@ -17,6 +17,7 @@ from harness_plugins.errors.judge import structure
 from harness_plugins.metrics.text import normalise, plain
 
 MOST_CHARACTERS = 1000
+LEAST_OWN = 3  # words, names included, that do not stand in the question
 OWN_SHARE = 0.4  # an answer of which fewer words are its own only repeats its question
 # Languages with many speakers and texts: among all 140, rare relatives of common ones win on short texts.
 LANGUAGES = (
@@ -49,10 +50,11 @@ class Language:
     the one that the prompt demands ("Answer in Spanish"), or else those of the input and of the references, and those
     that the prompt names. First evidence are the commonest function words of seven European languages, names and words
     of the input apart: the answer has `function_words` of another language, or one where the letters say the same, and
-    none of the task's. Answers that for the most part repeat the question, and texts that may be nothing but names, are
-    passed over. Where function words say nothing, an answer counts from `words` words on (in scripts without spaces: as
-    many characters), names and words of the input left out, and only when its own language has a probability of
-    `certain` or more and the task's ones of less than `unlikely`. Says nothing about exact answers and label tasks."""
+    none of the task's. Answers that for the most part repeat the question, that have less than three words of their
+    own, and texts that may be nothing but names, are passed over. Where function words say nothing, an answer counts
+    from `words` words on (in scripts without spaces: as many characters), names and words of the input left out, and
+    only when its own language has a probability of `certain` or more and the task's ones of less than `unlikely`. Says
+    nothing about exact answers and label tasks."""
 
     class Config(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
@@ -92,7 +94,10 @@ class Language:
         shown = set(_WORD.findall(" ".join([known, *references]).lower()))
         there = _unnamed(text)
         words = [word for word in there if word.lower() not in shown]
-        if len(words) < OWN_SHARE * len(there):
+        own = _spaced([word for word in _WORD.findall(text) if word.lower() not in shown])
+        if len(own) < LEAST_OWN or len(words) < OWN_SHARE * len(there):
+            return ""
+        if 2 * sum(len(word) == 1 for word in words) > len(words):  # letters, such as "A: B: C:"
             return ""
         common = counts(word.lower() for word in words)
         if common and expected <= FUNCTION_WORDS.keys() and not is_name(text):
@@ -105,7 +110,7 @@ class Language:
                 return f"{best} ({ours} function words)"
             if theirs and theirs >= ours:
                 return ""
-        letters = [part for word in words for part in (word if _UNSPACED.search(word) else [word])]
+        letters = _spaced(words)
         if len(letters) < self.config.words or is_name(text):
             return ""
         found = probabilities(" ".join(letters))
@@ -143,6 +148,11 @@ def language_of(text: str, certain: float) -> str | None:
         return best
     main = sum(found.get(language, 0.0) for language in FUNCTION_WORDS)
     return best if best in common and found[best] >= certain * main else None
+
+
+def _spaced(words: Sequence[str]) -> list[str]:
+    """Words, and the characters of those in scripts without spaces."""
+    return [part for word in words for part in (word if _UNSPACED.search(word) else [word])]
 
 
 def _unnamed(text: str) -> list[str]:

@@ -19,6 +19,7 @@ LONG_WORD = 4  # letters; shorter words are said three times for emphasis ("no, 
 MOST_LINES = 4000  # characters
 LAST = 200  # words looked at: runs recur in any long text, and loops do not end
 _MARKER = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[A-Za-z][.):]|[-*•])[ \t]+", re.MULTILINE)
+_INLINE = re.compile(r"(?<=[,;.] )\d{1,3}[.)] (?=[^\W\d])")  # "1. Rome, 2. Oslo, 3. Bonn"
 _CHARACTER_LOOP = re.compile(r"(\w[^\s]{0,7}?)\1{14,}")
 _INSIDE = re.compile(r"(?<=[^\W_])(?:[^\w\s'’]|_)(?=[^\W_])")
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -47,8 +48,8 @@ def find_loop(words: Sequence[str], text: str, limits: LoopLimits, *, cut: bool 
       twice in a row.
 
     Numbers and letters of list items are passed over."""
-    if _MARKER.search(text):
-        text = _MARKER.sub("", text)
+    if _MARKER.search(text) or len(_INLINE.findall(text)) >= limits.repeats:
+        text = _INLINE.sub("", _MARKER.sub("", text))
         words = normalise(text).split()
     if found := _periodic(words, limits):
         return found

@@ -13,7 +13,9 @@ CALCULATION = 3  # an answer with more numbers than this is a calculation: what 
 FEW_PIECES = 3  # words and numbers
 MOST_CUT = 12  # words and numbers of a text that was cut off and yet claims one of the question's numbers
 MANY = 5  # different numbers: a text that counts up has every number in it
+ROUGHLY = 0.05  # of a number that a reference gives as about right
 MOST_NUMBERS = 1000
+_ABOUT = re.compile(r"\W*(?:about|around|approximately|approx|circa|ca|roughly|nearly|almost)\b|\s*[~≈]", re.IGNORECASE)
 _RESULT = re.compile(
     r"(?:####|\b(?:answer|result|total)\b[^.\n]{0,40}?(?:is|:|=))\s*[$€£]?\s*(?=[-−.\d])", re.IGNORECASE
 )
@@ -60,7 +62,7 @@ _LEAD = re.compile(
 _WORD = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b", re.IGNORECASE)
 # Numbers that count nothing: of list items, centuries and days.
 _COUNTLESS = re.compile(
-    r"^[ \t]*\d{1,3}[.)](?=\s)|\b\d+(?:st|nd|rd|th)\b"
+    r"^[ \t]*\d{1,3}[.)](?=[ \t]+\S)|\b\d+(?:st|nd|rd|th)\b"
     r"|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.? \d{1,2}\b(?=, )",
     re.MULTILINE | re.IGNORECASE,
 )
@@ -79,6 +81,7 @@ _REASONS = re.compile(
     r"\bwe (?:need|have|can|must|should)\b|\blet(?:'|’)?s\b|\bstep[ -]by[ -]step\b|\bto (?:solve|find) ", re.IGNORECASE
 )
 _GOES_ON = re.compile(r"[-+−*×/÷x=^]\s*\Z")
+_ABOUT_TO = re.compile(r"(?<!this )\b(?:is|are|equals|makes|gives)\s*\Z", re.IGNORECASE)  # say its number
 
 
 def other_number(text: str, references: Sequence[str], question: str, *, cut: bool = False) -> str:
@@ -95,6 +98,8 @@ def other_number(text: str, references: Sequence[str], question: str, *, cut: bo
     whole = len(gold) == len(references)
     said = _said_number(_COUNTLESS.sub(" ", text), asked, cut, question) if gold and whole else None
     if said is None or any(close(said, number) for number in gold):
+        return ""
+    if any(map(_ABOUT.match, references)) and any(abs(said - number) <= ROUGHLY * abs(number) for number in gold):
         return ""
     return f"{said:g} for {gold[0]:g}"
 
@@ -174,6 +179,8 @@ def _said_number(text: str, asked: frozenset[float], cut: bool, question: str) -
         return None
     if cut and _REASONS.search(text):
         return _came_to(text, asked)
+    if cut and _ABOUT_TO.search(text):
+        return None
     if cut and (equals := list(_EQUALS.finditer(text))):
         last = equals[-1]
         return (

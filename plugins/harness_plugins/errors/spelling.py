@@ -23,6 +23,8 @@ COMMON = 1000  # occurrences in the dictionary's corpus: "the" has 76 million, "
 FAR_LETTERS = 8  # words from this length on may be two edits from the right one
 LONG_LETTERS, RARER = 7, 20  # a word of so many letters and of the same ends may be so many times rarer
 HALF = 4  # letters: two common words of so many and more make a word together
+DERIVED = 5  # letters: words made of others are, from here on, no words when a common one is near ("studing")
+CARELESS = 2  # misspelt words of an input that make its other strange words misspelt ones, too
 TYPED = 5  # words of the input may be names or terms, unless so many times more common ones are near
 COPIED_LETTERS = 5  # shorter words of the input may be names or terms
 LANGUAGE_WORDS = 4  # the language of shorter texts is anybody's guess
@@ -105,11 +107,17 @@ class Dictionary:
             return True
         if any(self.frequency(pattern.sub(new, bare)) for pattern, new in _BRITISH if pattern.search(bare)):
             return True
-        stems = [stem for end in _ENDINGS for stem in _stems(bare, end)]
-        halves = [(bare[:place], bare[place:]) for place in range(HALF, len(bare) - HALF + 1)]
+        if self.frequency(bare.removesuffix("s")):
+            return True
+        return self._derived(bare) and not (len(bare) >= DERIVED and self.nearest(bare)[1] >= COMMON)
+
+    def _derived(self, word: str) -> bool:
+        """Whether a word is made of known ones: with an ending, a beginning, or of two words."""
+        stems = [stem for end in _ENDINGS for stem in _stems(word, end)]
+        halves = [(word[:place], word[place:]) for place in range(HALF, len(word) - HALF + 1)]
         if any(min(map(self.frequency, pair)) >= COMMON for pair in halves):  # "birthdate"
             return True
-        stems += [bare[len(start) :] for start in _BEGINNINGS if bare.startswith(start) and len(bare) - len(start) >= 4]
+        stems += [word[len(start) :] for start in _BEGINNINGS if word.startswith(start) and len(word) - len(start) >= 4]
         return any(map(self.frequency, stems))
 
     def _nearest(self, word: str) -> tuple[str, int]:
@@ -156,12 +164,14 @@ class Spelling:
     `letters` letters or more, is not in the dictionary, and a word of the dictionary that occurs at least `frequency`
     times in its corpus (a twentieth of that is enough for a long word of the same ends) is one edit away (two from
     eight letters on, with the same first two letters); or, in any case, when it is one edit (two or three in long words
-    that begin alike) from a word of a reference that the answer lacks, or nearly a long word of the question. Words of
-    references, passages and the task's other texts are no mistakes; those of the item's own input, which may be
-    misspelt, are from five letters on when the right word is one edit away. A capital counts as lower case where the
-    input has the word so, and at the beginning of a sentence when the right word is frequent. Passed over are the last
-    word of an answer that was cut off, short words in quotation marks, words of another language of which the text has
-    function words, and answers of which less than half is in the dictionary or that are clearly in another language."""
+    that begin alike) from a word of a reference that the answer lacks, or nearly a long word of the question, or, with
+    a capital, from a name in it. Forms of known words ("rebaked") are in the dictionary unless a common word is one
+    edit away ("studing"). Words of references, passages and the task's other texts are no mistakes; those of the item's
+    own input, which may be misspelt, are from five letters on when the right word is one edit away, and all such words
+    when the input has two of them. A capital counts as lower case where the input has the word so, and at the beginning
+    of a sentence when the right word is frequent. Passed over are the last word of an answer that was cut off, short
+    words in quotation marks, words of another language of which the text has function words, and answers of which less
+    than half is in the dictionary or that are clearly in another language."""
 
     class Config(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
@@ -202,16 +212,18 @@ class Spelling:
         if not unknown or len(unknown) * 2 > len([word for word in words if word.isalpha()]) + 1:
             return
         wanted = _missing(text, example.references, self.config.letters)
+        names = [name for name in _missing(text, [context.input], self.config.letters - 1) if not known.known(name)]
         if len(words) >= LANGUAGE_WORDS and _elsewhere(text, self.config.language):
             return
         own = set() if _elsewhere(context.input, self.config.language) else set(_WORD.findall(context.input))
+        careless = sum(self._typed_wrong(word, known) for word in own) >= CARELESS
         opening = set(_OPENING.findall(prediction.parsed[:MOST_CHARACTERS]))
         suspects = [
             word
             for word in unknown
             if _PLAIN_WORD.fullmatch(word)
             or (not word.isupper() and (word.lower() in own or word in own or word in opening))
-            or (wanted and not word.isupper() and _near(word.lower(), wanted, lower=False))
+            or (not word.isupper() and _near(word.lower(), [*wanted, *names], lower=False))
         ]
         if not suspects:
             return
@@ -227,26 +239,35 @@ class Spelling:
             copied = lower in given and lower not in references
             if not copied and (lower in allowed or lower in context.vocabulary):
                 continue
-            if right := _near(lower, wanted, lower=word == lower) or _near(lower, asked, lower=word == lower):
+            meant = [*wanted, *asked] if word == lower else [*wanted, *asked, *names]
+            if right := _near(lower, meant, lower=word == lower):
                 yield word, right
-            elif _PLAIN_WORD.fullmatch(word) or lower in own:
-                right = self._right(lower, known, copied=copied)
+            elif _PLAIN_WORD.fullmatch(word) or lower in own or (careless and word in own):
+                right = self._right(lower, known, copied=copied and not careless)
                 if right:
                     yield word, right
+            elif word in own:
+                continue  # a name that the input has, too
             elif len(word) >= COPIED_LETTERS:  # with a capital it may be a name, unless it is nearly a frequent word
                 right, frequency = known.nearest(lower)
                 if frequency >= FREQUENT:
                     yield word, right
 
+    def _typed_wrong(self, word: str, known: Dictionary) -> bool:
+        """Whether a word of the input is a misspelt one."""
+        if len(word) < self.config.letters or not _PLAIN_WORD.fullmatch(word) or known.known(word):
+            return False
+        return known.nearest(word)[1] >= self.config.frequency
+
     def _right(self, word: str, known: Dictionary, *, copied: bool) -> str:
         """The word that was meant, when that is clear. Words of the input must be longer, and nearer to it."""
-        if copied and len(word) < COPIED_LETTERS:
-            return ""
         right, frequency = known.nearest(word)
+        if copied and len(word) < COPIED_LETTERS and right.replace("'", "") != word:  # "dont" is none of these
+            return ""
         if (not right or frequency < self.config.frequency) and len(word) >= FAR_LETTERS and not copied:
             right, frequency = known.far(word)
-        alike = len(word) >= LONG_LETTERS and right[:3] == word[:3] and right[-1:] == word[-1]
-        enough = self.config.frequency // RARER if alike else self.config.frequency * (TYPED if copied else 1)
+        common = self.config.frequency
+        enough = common // RARER if _alike(word, right) else common * TYPED if copied else common
         return right if right and frequency >= enough else ""
 
 
@@ -292,7 +313,8 @@ def _quoted_words(words: Sequence[str], known: Dictionary, language: str) -> Con
 def _missing(text: str, references: Sequence[str], letters: int) -> list[str]:
     """Words of the references that the answer does not have."""
     has = set(_WORD.findall(text.lower()))
-    wanted = dict.fromkeys(word for reference in references for word in _WORD.findall(reference[:1000].lower()))
+    found = (word for reference in references for word in _WORD.findall(reference[:1000].lower()))
+    wanted = dict.fromkeys(word.removesuffix("'s") for word in found)
     return [word for word in wanted if len(word) > letters and word not in has]
 
 
@@ -308,6 +330,11 @@ def _near(word: str, wanted: Sequence[str], *, lower: bool) -> str:
         if word != right and not _inflected(word, right) and OSA.distance(word, right, score_cutoff=limit) <= limit:
             return right
     return ""
+
+
+def _alike(word: str, right: str) -> bool:
+    """Whether a long word begins and ends as the right one."""
+    return len(word) >= LONG_LETTERS and right[:3] == word[:3] and right[-1:] == word[-1]
 
 
 def _inflected(word: str, right: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.types import ErrorLabel, EvalContext, Example, Prediction
-from harness_plugins.errors.copied import CopyLimits, copied
+from harness_plugins.errors.copied import CopyLimits, Item, copied
 from harness_plugins.errors.judge import Judgement, Limits, judge, overlap_beyond, structure
 from harness_plugins.errors.loops import LoopLimits
 from harness_plugins.errors.numeric import other_number
@@ -115,8 +115,9 @@ class Surface:
         if phrase and not any(map(refusal, example.references)):
             yield ErrorLabel("refusal", phrase)
         elif judged.echo or not (judged.contained or judged.label is not None or len(judged.mentioned) == 1 or differs):
-            text, asked = prediction.parsed, context.input or prediction.prompt
-            copy = copied(text, prediction.prompt, asked, example.references, self.copies, cut=cut)
+            asked = context.input or prediction.prompt
+            item = Item(prediction.prompt, asked, example.references, context.labels, cut)
+            copy = copied(prediction.parsed, item, self.copies)
             if copy:
                 yield ErrorLabel("copied_prompt", copy)
         if cut and not (ends_naturally(prediction.parsed) or _ENDED_LINE.search(prediction.raw)):
