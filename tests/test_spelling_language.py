@@ -215,3 +215,37 @@ def test_no_text_crashes(text: str, reference: str, finish: str) -> None:
 def test_long_and_odd_answers(text: str) -> None:
     for classifier in (SPELLING, LANGUAGE):
         evidence(classifier, text)
+
+
+TYPED = "how meny days are in febuary normaly, in Brasl?"
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "found"),
+    [
+        ("She is studing here.", QUESTION, "'studing' for 'studying'"),
+        ("She rebaked the tyres.", QUESTION, ""),
+        ("Meny days are there.", TYPED, "'Meny' for 'many'"),  # the input has two more
+        ("In Brasl it is warm.", TYPED, "'Brasl' for"),
+        ("In Brasl it is warm.", "Where is Brasl?", ""),  # a name
+        ("They dont know it.", "Why dont they know it?", "'dont' for \"don't\""),
+        ("Maek paid the bill.", "Lena and Marek paid. How did Marek pay?", "'Maek' for 'marek'"),
+        ("Marek paid the bill.", "Lena and Marek paid. How did Marek pay?", ""),
+        ("Emily Ratzkowa is tall.", "What is Emily Ratzkowa's job?", ""),
+    ],
+)
+def test_words_of_the_input(text: str, question: str, found: str) -> None:
+    said = evidence(SPELLING, text, "Ottawa", question=question)
+    assert (found in said) if found else not said
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "found"),
+    [
+        ("El país Kenya.", "Qual è la capitale del paese Kenya?", False),  # two words
+        ("El país es Kenya y no otro.", "Qual è la capitale del paese Kenya?", True),
+        ("A: A: B: C: D: E:", "Which of these is known?", False),
+    ],
+)
+def test_few_words_and_single_letters_are_no_language(text: str, question: str, found: bool) -> None:
+    assert bool(evidence(LANGUAGE, text, "Nairobi", question=question)) is found

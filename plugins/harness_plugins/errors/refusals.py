@@ -25,7 +25,7 @@ _REFUSAL = re.compile(
     r"|(?:i|we)(?:'d| would) (?:rather|prefer) not|i prefer not to"
     r"|i (?:must|have to) (?:decline|refuse)|i (?:decline|refuse) to"
     r"|(?:i|we) (?:do not|don't) (?:know|have (?:access|enough|any|an answer|the|information|specific|real))"
-    r"|i(?:'m| am) not familiar\b|(?:i|you|we) can(?:not|'t) answer (?:this|that|the|your|it)\b"
+    r"|i(?:'m| am) not familiar\b|(?:i|you|we) can(?:not|'t) answer (?:this|that|it|(?:the|your) question)\b"
     r"|i have no (?:idea|answer|comment|information|opinion|knowledge|access|way of knowing)\b"
     r"|as an? (?:ai|artificial intelligence|(?:large )?language model)\b"
     rf"|{_TEXT} (?:does|do|did)(?: not|n't) (?:\w+ly )?{_SAYS}\b"

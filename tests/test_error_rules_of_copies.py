@@ -1,0 +1,74 @@
+"""Rules that tell a copy of the given text from a piece of a passage, and both from an answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.types import EvalContext
+from tests.test_error_rules import labels
+
+PASSAGE = (
+    "Context:\nThe Otley mill made paper from rags until 1951. Two hundred women worked there. When wood came, the "
+    "owner, Vera Otley, turned the halls into flats for the poor families of the town.\n\nQuestion: "
+)
+WHO = "Who turned the halls into flats?"
+JOIN = "Join the two sentences.\nHe was ill. He went to work."
+KINDS = ("refund", "question", "bug", "praise")
+MAIL = "Kinds: refund, question, bug, praise\nMail: The app closes whenever I press Save.\nKind:"
+
+
+def found(text: str, reference: str, prompt: str, asked: str, *, task_labels=(), finish="stop") -> bool:
+    context = EvalContext("generate", labels=task_labels, input=asked)
+    return "copied_prompt" in labels(text, reference, prompt=prompt, context=context, finish=finish)
+
+
+@pytest.mark.parametrize(
+    ("text", "copied"),
+    [
+        ("The Otley mill turned the halls into flats.", False),  # three words of the passage, which are the answer
+        ("The Otley mill made paper from rags until 1951.", True),
+        ("The poor families of the town turned the halls into flats.", False),
+        ("paper from rags until 1951\n\nThe answer is: paper from rags until 1951", False),  # five words, said twice
+        ("Nobody turned the halls into flats.", False),
+        ("The halls were not turned into flats.", False),
+    ],
+)
+def test_a_piece_of_a_passage_in_the_words_of_the_question_is_an_answer(text, copied):
+    assert found(text, "Vera", PASSAGE + WHO, WHO) is copied
+
+
+@pytest.mark.parametrize(
+    ("text", "copied"),
+    [
+        ("The two sentences are: He was ill. He went to work.", True),
+        ("The two sentences are", False),  # only the instruction
+        ("He was ill, but he went to work.", False),
+    ],
+)
+def test_a_text_given_back_after_words_of_the_instruction(text, copied):
+    assert found(text, "He was ill, but he went to work.", JOIN, "He was ill. He went to work.") is copied
+
+
+def test_a_list_of_labels_is_no_copy():
+    assert not found("refund, question, bug, praise\n\nI", "bug", MAIL, "The app closes.", task_labels=KINDS)
+    assert found("The app closes whenever I press", "praise", MAIL, "The app closes whenever I press Save.",
+                 task_labels=KINDS, finish="length")  # fmt: skip
+
+
+def test_the_beginning_of_the_line_that_asks_is_a_copy_in_a_label_task():
+    prompt = "Review: a fine film\nThe sentiment in one word (good or bad):"
+    assert found("The sentiment in one word:", "good", prompt, "a fine film", task_labels=("good", "bad"))
+    assert not found("The sentiment in one word: bad", "good", prompt, "a fine film", task_labels=("good", "bad"))
+
+
+def test_one_word_mended_is_a_beginning():
+    mend = "Correct the mistakes.\nThe childen were playng in the gardn."
+    wanted, asked = "The children were playing in the garden.", mend.partition("\n")[2]
+    assert not found("The childen were playng in the garden.", wanted, mend, asked)
+    assert found("The childen were playng in the gardn.", wanted, mend, asked)
+
+
+def test_function_words_of_any_language_claim_nothing():
+    asked = "Was ist die Hauptstadt von Kanada? Bitte antworte in einem Satz."
+    assert found("Ich habe die Hauptstadt von Kanada. Bitte antworte in einem Satz.", "Ottawa", asked, asked)
+    assert not found("Ich liebe die Hauptstadt von Kanada. Bitte antworte in einem Satz.", "Ottawa", asked, asked)
