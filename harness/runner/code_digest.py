@@ -27,14 +27,15 @@ class _Source:
 
 
 def code_digest(entry: Registered) -> str:
-    """Edited code has another digest; where there is no source, distribution and version stand for it."""
+    """Edited code has another digest, the same code under another name has not. Where there is no source, distribution
+    and version stand for it."""
     try:
         path = Path(inspect.getsourcefile(entry.target) or "")
         sources = own_sources(entry.target.__module__, path)
     except (OSError, TypeError, SyntaxError, ValueError):
         return f"{entry.origin}"
-    lines = (f"{name} {_read(name, file).digest}\n" for name, file in sorted(sources.items()))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    digests = sorted({_read(name, file).digest for name, file in sources.items()})
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def own_sources(name: str, path: Path) -> dict[str, Path]:
