@@ -5,9 +5,10 @@ before the general ones.
 
 When is a prediction correct? When it satisfies the task:
 - label tasks: the answer is the gold label (see the metric `accuracy`);
-- other tasks: it equals a reference after normalisation (and is JSON where that is); or it contains one ("Buddhism" for
-  "Buddhist", too, but no number on the way to another result), is not the whole input given back, is neither much
-  longer (three times and ten words) nor repetitive, and the prompt asked for no closed form ("one word only").
+- other tasks: it equals a reference after normalisation (and is JSON where that is, and a number of the same sign); or
+  it contains one ("Buddhism" for "Buddhist", too, but no number on the way to another result), is not the whole input
+  given back, is neither much longer (three times and ten words) nor repetitive, and the prompt asked for no closed form
+  ("one word only").
 So "The capital is Paris." is correct for "Paris"; it is not where one word was asked for, and neither is a page with
 "Paris" somewhere in it.
 """

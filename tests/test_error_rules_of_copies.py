@@ -72,3 +72,38 @@ def test_function_words_of_any_language_claim_nothing():
     asked = "Was ist die Hauptstadt von Kanada? Bitte antworte in einem Satz."
     assert found("Ich habe die Hauptstadt von Kanada. Bitte antworte in einem Satz.", "Ottawa", asked, asked)
     assert not found("Ich liebe die Hauptstadt von Kanada. Bitte antworte in einem Satz.", "Ottawa", asked, asked)
+
+
+@pytest.mark.parametrize(
+    ("text", "copied"),
+    [
+        ("The cake needs butter, sugar, and eggs.", False),  # a short passage, given as the answer
+        ("The oven is hot.", True),  # the answer of a worked example
+    ],
+)
+def test_a_short_passage_is_a_wrong_answer_and_an_example_a_copy(text, copied):
+    turn = "<|im_end|>\n<|im_start|>"
+    shots = f"<|im_start|>user\nWhat is hot?{turn}assistant\nThe oven is hot.{turn}user\n"
+    prompt = f"{shots}Context:\nThe cake needs butter, sugar and eggs.\n\nQuestion: Who baked it?<|im_end|>\n"
+    assert found(text, "Ann", prompt, "Who baked it?") is copied
+
+
+def test_what_the_prompt_quotes_given_back_is_a_copy():
+    asked = "Translate 'good morning' into French."
+    assert found("'Good morning.'", "bonjour", asked, asked)
+    assert not found("Good evening.", "bonjour", asked, asked)
+
+
+@pytest.mark.parametrize(
+    ("text", "categories"),
+    [
+        ("A) hen\n\nThe answer is D) dolphin.", {"off_label", "format"}),
+        ("D) dolphin\n\nThe answer is A) hen.", {"off_label"}),
+        ("The answer is not A) hen. It is A, B or D.", {"off_label"}),
+        ("D: dolphin\nA: hen", {"off_label", "format"}),
+        ("A) hen\nB) cat\nD) dolphin", {"off_label"}),
+    ],
+)
+def test_the_right_label_called_the_answer_among_others(text, categories):
+    context = EvalContext("generate", labels=("A", "B", "C", "D"), input="Which of these can swim best?")
+    assert labels(text, "D", context=context) & {"off_label", "format"} == categories

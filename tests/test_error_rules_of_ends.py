@@ -157,3 +157,15 @@ def test_phrases_of_declining(text, refuses):
 )
 def test_a_text_that_is_no_json_is_not_right_where_json_was_wanted(text, category):
     assert category in labels(text, '{"a": 1, "b": "x"}')
+
+
+def test_a_number_of_another_sign_is_another_number():
+    context = EvalContext("generate", input="What is 20 - 35?")
+    assert labels("20 - 35 = 15.", "-15", context=context) & {"correct", "numeric"} == {"numeric"}
+    assert "correct" in labels("20 - 35 = -15.", "-15", context=context)
+    assert "correct" not in labels("15", "-15", context=context)
+
+
+def test_lines_of_nothing_but_letters_of_a_list_are_a_loop():
+    assert "repetitive" in labels("A:\nB:\nC:\nD:\nE:", "moss", finish="length")
+    assert "repetitive" not in labels("A: moss\nB: fern\nC: oak\nD: elm", "moss", finish="length")

@@ -228,6 +228,7 @@ TYPED = "how meny days are in febuary normaly, in Brasl?"
         ("Meny days are there.", TYPED, "'Meny' for 'many'"),  # the input has two more
         ("In Brasl it is warm.", TYPED, "'Brasl' for"),
         ("In Brasl it is warm.", "Where is Brasl?", ""),  # a name
+        ("Theres no one.", QUESTION, "'Theres' for"),
         ("They dont know it.", "Why dont they know it?", "'dont' for \"don't\""),
         ("Maek paid the bill.", "Lena and Marek paid. How did Marek pay?", "'Maek' for 'marek'"),
         ("Marek paid the bill.", "Lena and Marek paid. How did Marek pay?", ""),

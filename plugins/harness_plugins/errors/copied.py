@@ -94,6 +94,14 @@ def _lines(prompt: str) -> tuple[str, ...]:
     return tuple(word_form(piece) for line in lines for piece in (line, line.partition(": ")[2]) if piece)
 
 
+@lru_cache(64)
+def _examples(prompt: str) -> frozenset[str]:
+    """The lines by which worked examples answer: turns of the assistant, or what follows a name ("A: ")."""
+    turns = [turn for turn in CHAT_MARK.split(prompt) if turn.startswith("assistant\n")]
+    said = "\n".join(turns) if turns else "\n".join(line.partition(": ")[2] for line in prompt.split("\n"))
+    return frozenset(map(word_form, said.split("\n")))
+
+
 def _is_short(form: str) -> bool:
     return form.count(" ") < SHORT_INPUT
 
@@ -279,7 +287,7 @@ def copied(text: str, item: Item, limits: CopyLimits) -> str:
     ends = any(stem for _, stem in kept[-3 if cut else -1 :])
     if not restated and (count < limits.whole or count < share * len(said) or not ends):
         return ""
-    whole = _is_whole(form, text, item)
+    whole = _is_whole(words, text, item, limits.words)
     again = _asked_again(shared, _asked(asked))
     of_text = any(again) and not _is_question(asked) and _is_short(word_form(asked))
     if not (restated or whole or of_text) and _elsewhere(shared, again, _asked(asked)) < limits.words:
@@ -293,9 +301,13 @@ def copied(text: str, item: Item, limits: CopyLimits) -> str:
     return f"{count} of {len(said)} words in runs of {RUN} or more"
 
 
-def _is_whole(form: str, text: str, item: Item) -> bool:
-    """Whether a text is a line of the prompt, or the beginning of one."""
+def _is_whole(words: Sequence[str], text: str, item: Item, least: int) -> bool:
+    """Whether a text is a line of the prompt, or the beginning of one. A short line of a passage, where something is
+    asked about it, is an answer; one that answers a worked example is none."""
+    form = " ".join(words)
     if item.labels and is_echo(text, item.prompt):
         return True
     lines = _lines(item.prompt)
-    return form in lines or (item.cut and any(line.startswith(form) for line in lines if _is_short(line)))
+    if form in lines:
+        return not _is_question(item.asked) or len(words) >= least or form in _examples(item.prompt)
+    return item.cut and any(line.startswith(form) for line in lines if _is_short(line))

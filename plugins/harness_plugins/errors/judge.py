@@ -14,7 +14,7 @@ from typing import Any
 from harness.types import EvalContext, Example, Prediction
 from harness_plugins.errors.demands import CHAT_MARK, Demands, demands
 from harness_plugins.errors.loops import LoopLimits, find_loop
-from harness_plugins.errors.numeric import comes_to_other
+from harness_plugins.errors.numeric import comes_to_other, other_sign
 from harness_plugins.metrics.structured import parse_json
 from harness_plugins.metrics.text import (
     CACHED_CHARACTERS,
@@ -36,6 +36,7 @@ _SENTENCE_END = re.compile(r"(?<=\w\w)[.!?][\"'”’)\]*]*\s+(?=[\"'“‘(\[*]
 _INFLECTION = re.compile(r"(?:s|isms?|ists?|ity|ic|al|an)$")
 _UNIT_HYPHEN = re.compile(r"(?<=\d)-(?=[^\W\d_])")
 _ACCENTED = re.compile(r"([A-Za-z])[\u0300-\u036f]+")
+_QUOTED = re.compile(r"(?<!\w)['\"‘“](\w[^'\"‘’“”\n]*)['\"’”](?!\w)")
 _ARTICLE_LABEL = re.compile(r"\b[AI]\b(?! (?!is\b|and\b|or\b|because\b|was\b)\w)")
 
 
@@ -121,11 +122,11 @@ def _judged(text: str, references: tuple[str, ...], question: Question, limits: 
         return Judgement(
             exact, exact, contained, len(words), longest, long, verbose, loop, "", label, mentioned, question.echo
         )
-    exact = any(normalise(text) == normalise(reference) and _same_form(text, reference) for reference in references)
+    exact = any(normalise(text) == normalise(one) and _same_form(text, one) for one in references)
     if not exact and len(words) >= LEAST_COPY and given_back(text, question.input):
         return Judgement(False, False, False, len(words), longest, long, verbose, loop)
     valued, structure = (False, "") if exact else _structured(text, references)
-    there = [reference for reference in references if exact or contains(text, reference)]
+    there = [one for one in references if exact or (contains(text, one) and not other_sign(text, one))]
     contained = bool(there) or valued or _loosely(text, references) or _inflected(words, references, question.input)
     contained = contained and (exact or not comes_to_other(text, references, question.input))
     open_form = ""
@@ -160,8 +161,9 @@ def _structured(text: str, references: tuple[str, ...]) -> tuple[bool, str]:
 
 
 def _same_form(text: str, reference: str) -> bool:
-    """Whether a text is JSON where the reference is; punctuation that normalisation drops makes the difference."""
-    return structure(reference) is None or structure(text) is not None
+    """Whether a text is JSON where the reference is, and a number of the same sign: normalisation drops the punctuation
+    that makes the difference."""
+    return (structure(reference) is None or structure(text) is not None) and not other_sign(text, reference)
 
 
 def structure(text: str) -> dict[str, Any] | list[Any] | None:
@@ -222,9 +224,10 @@ def unaccented(text: str) -> str:
 
 
 def given_back(text: str, asked: str) -> str:
-    """Evidence that a text is the whole input, or its last line, in the same words, or ""."""
+    """Evidence that a text is the whole input, its last line, or what it quotes, in the same words, or ""."""
     form = word_form(text)
-    same = bool(form) and form in (word_form(asked), word_form(asked.rstrip().rpartition("\n")[2]))
+    quoted = (word_form(piece) for piece in _QUOTED.findall(asked[:MOST_COUNTED]))
+    same = bool(form) and form in (word_form(asked), word_form(asked.rstrip().rpartition("\n")[2]), *quoted)
     return f"the whole input, {len(form.split())} words" if same else ""
 
 

@@ -85,7 +85,8 @@ class Language:
             return []
         if not fixed:
             expected |= asked.named  # "What is the French word for ...?" may be answered in French
-        if found := self._found(text, expected, "" if asked.language else context.input, example.references):
+        translate = asked.language and language_of(context.input, self.config.certain) != asked.language
+        if found := self._found(text, expected, "" if translate else context.input, example.references):
             return [ErrorLabel("wrong_language", f"{found}, the task is in {' or '.join(sorted(expected))}")]
         return []
 

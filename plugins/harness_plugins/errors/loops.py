@@ -20,6 +20,7 @@ MOST_LINES = 4000  # characters
 LAST = 200  # words looked at: runs recur in any long text, and loops do not end
 _MARKER = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[A-Za-z][.):]|[-*•])[ \t]+", re.MULTILINE)
 _INLINE = re.compile(r"(?<=[,;.] )\d{1,3}[.)] (?=[^\W\d])")  # "1. Rome, 2. Oslo, 3. Bonn"
+_BARE_MARKER = re.compile(r"^(?:\d{1,3}|[a-z])[.):]$")  # in lower case
 _CHARACTER_LOOP = re.compile(r"(\w[^\s]{0,7}?)\1{14,}")
 _INSIDE = re.compile(r"(?<=[^\W_])(?:[^\w\s'’]|_)(?=[^\W_])")
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -97,7 +98,7 @@ def _tail(tokens: Sequence[str]) -> str:
 def _lines_again(text: str, share: float, cut: bool) -> str:
     """Evidence that so much of a text are lines that it had before, numbers apart in lines of words, or "". A last line
     that was cut off may be the beginning of one."""
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    lines = [_BARE_MARKER.sub("•", line.strip()) for line in text.split("\n") if line.strip()]
     forms = [" ".join(_LETTERS.findall(line)) or _numbered(line) for line in lines]
     sizes = [len(form.split()) for form in forms]
     again = 0

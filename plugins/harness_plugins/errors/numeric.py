@@ -27,6 +27,7 @@ _CAME_TO = re.compile(
     re.IGNORECASE,
 )
 _NEEDS = re.compile(r"\bneed to\b")
+_SIGNED = re.compile(r"[-−]?[$€£]?\d[\d.,]*")
 _PIECE = re.compile(r"[^\W\d_]+|\d+")
 _PARENTHESES = re.compile(r"\([^()]*\)")
 # A sentence that says one number of its subject: "The cube root of 27 is 3.", "Una araña tiene 8 patas."
@@ -128,6 +129,14 @@ def comes_to_other(text: str, references: Sequence[str], question: str) -> bool:
     return repeated and (
         (not own and not _claims(text, question, False)) or bool(other_number(text, references, question))
     )
+
+
+def other_sign(text: str, reference: str) -> bool:
+    """Whether a reference is a number below zero and the text has it above, or the other way round."""
+    if not _SIGNED.fullmatch(reference.strip()):
+        return False
+    number = next(numbers(reference), None)
+    return number is not None and number in {-other for other in numbers(text)} - set(numbers(text))
 
 
 def _asked(question: str) -> frozenset[float]:

@@ -58,11 +58,11 @@ _ENDINGS = ("s", "es", "ed", "d", "ing", "er", "ers", "ly", "ness", "less", "ful
 _HISSING = ("s", "x", "z", "h", "o")  # what "es" follows where it is more than "s" after an "e"
 # Words that are younger than the dictionary's corpus, or read as words by now.
 _NEW_WORDS = (
-    "api apis app apps async backend blockchain bool cafe cafes chatbot chatbots cliche cliches config crypto css "
-    "csv dataset datasets emoji emojis frontend hashtag html http https influencer json latex lowercase markdown "
-    "metadata middleware multi offline pdf pdfs pixel pixels plugin plugins postgres regex selfie selfies "
-    "smartphone smartphones sql startup startups streaming substring touchscreen uppercase url urls vegan vlog "
-    "webinar webpage webpages whitespace wifi workflow workflows xml yaml "
+    "api apis app apps async backend blockchain bool cafe cafes carb carbs chatbot chatbots cliche cliches config "
+    "crypto css csv dataset datasets emoji emojis frontend hashtag html http https influencer json latex "
+    "lowercase markdown metadata middleware multi offline pdf pdfs pixel pixels plugin plugins postgres regex "
+    "selfie selfies smartphone smartphones sql startup startups streaming substring touchscreen uppercase url "
+    "urls vegan vlog webinar webpage webpages whitespace wifi workflow workflows xml yaml "
 )
 _YOUNGER = frozenset(_NEW_WORDS.split())
 _BEGINNINGS = (
@@ -107,6 +107,8 @@ class Dictionary:
             return True
         if any(self.frequency(pattern.sub(new, bare)) for pattern, new in _BRITISH if pattern.search(bare)):
             return True
+        if self.frequency(f"{bare[:-1]}'{bare[-1:]}") >= FREQUENT:  # "theres", "dont"
+            return False
         if self.frequency(bare.removesuffix("s")):
             return True
         return self._derived(bare) and not (len(bare) >= DERIVED and self.nearest(bare)[1] >= COMMON)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.types import ErrorLabel, EvalContext, Example, Prediction
 from harness_plugins.errors.copied import CopyLimits, Item, copied
-from harness_plugins.errors.judge import Judgement, Limits, judge, overlap_beyond, structure
+from harness_plugins.errors.judge import Judgement, Limits, judge, named_labels, overlap_beyond, structure
 from harness_plugins.errors.loops import LoopLimits
 from harness_plugins.errors.numeric import other_number
 from harness_plugins.errors.refusals import refusal
@@ -20,6 +20,10 @@ _UNFINISHED = re.compile(r"(?:\A|\s)\(?\d{1,3}[.)]\s*\Z|(?:\A|\n)\s*(?:\(?[A-Za-
 _CHOICE = re.compile(r"\s[A-Za-z]\)\Z")
 _ENDED_LINE = re.compile(r"\d\s*\n\s*\Z|\A\s*(\d+)(?:\s+\1)*\s*\Z")  # a number, and the line's end or no more
 _PARTS = re.compile(r"\s*(?:[,;/\n]|\band\b|\bund\b|\bet\b|&)\s*")
+MOST_CLAIM = 40  # characters
+_ANSWER = re.compile(r"\b(?:answer|choice|option|label) is\b(?! not\b)", re.IGNORECASE)
+_PAUSE = re.compile(r"\S+[,;:.!] ")
+_FIRST = re.compile(r"(?<=[.!?])\s|\n")
 MAX_PART_WORDS = 5
 
 
@@ -31,21 +35,21 @@ class Surface:
     `loop_share` was said before. *copied_prompt*: the right answer is not there, and `copied_share` of the words stand
     in the prompt in runs of three and more, a letter apart, the last one included: `copied_words` of them and more, or
     `copied_whole` and more of the question, or whole lines; or the answer says the question again and no more. The
-    whole input given back is always one. Options, labels, a yes or no, a statement with a new word in answer to a
-    question, and what has begun the task are none. *refusal*: not right, and a phrase of declining in the
-    first 200 characters, where neither a reference nor the label says the same. *truncated*: ended by the token limit,
-    without a sentence's end. *off_label*: a label task's answer that is no label and names none or several (an empty
-    one, too). *missing_part*: of a reference with several parts, some are there. *numeric*: one number was asked for,
-    and the answer's first number that is not in the question, or what its calculation comes to, differs; reasoning that
-    was cut off has come to a number where it calculates no more after it.
-    *partially_correct*: half of a reference is there, and token F1 is `partial_f1` or more, words of the question
-    apart. *wrong_answer*: the right answer is not in the text, not even in part. *verbose*: more than `verbose_ratio`
-    times the longest reference, and `verbose_words` words more where the answer goes on after as many sentences and
-    lines as the reference has, or else `verbose_sentence_words`. *format*: the right answer is in the text, but where
-    the prompt asks for a closed form ("one word only") in more than one word more than the reference has (or more than
-    the prompt allows); or in a text of more than `verbose_ratio` times and `long_words` words more than a short
-    reference has; or with other words around a label; or, where the reference is JSON, not as JSON, or with its values
-    in other JSON."""
+    whole input given back, or what it quotes, is always one. Options, labels, a yes or no, a statement with a new word
+    in answer to a question, and what has begun the task are none. *refusal*: not right, and a phrase of declining in
+    the first 200 characters, where neither a reference nor the label says the same. *truncated*: ended by the token
+    limit, without a sentence's end. *off_label*: a label task's answer that is no label and names none or several (an
+    empty one, too). *missing_part*: of a reference with several parts, some are there. *numeric*: one number was asked
+    for, and the answer's first number that is not in the question, or what its calculation comes to, differs; reasoning
+    that was cut off has come to a number where it calculates no more after it. *partially_correct*: half of a reference
+    is there, and token F1 is `partial_f1` or more, words of the question apart. *wrong_answer*: the right answer is not
+    in the text, not even in part. *verbose*: more than `verbose_ratio` times the longest reference, and `verbose_words`
+    words more where the answer goes on after as many sentences and lines as the reference has, or else
+    `verbose_sentence_words`. *format*: the right answer is in the text, but where the prompt asks for a closed form
+    ("one word only") in more than one word more than the reference has (or more than the prompt allows); or in a text
+    of more than `verbose_ratio` times and `long_words` words more than a short reference has; or with other words
+    around a label, or other labels beside the right one that it calls its answer; or, where the reference is JSON, not
+    as JSON, or with its values in other JSON."""
 
     class Config(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
@@ -116,7 +120,8 @@ class Surface:
             yield ErrorLabel("refusal", phrase)
         elif judged.echo or not (judged.contained or judged.label is not None or len(judged.mentioned) == 1 or differs):
             asked = context.input or prediction.prompt
-            item = Item(prediction.prompt, asked, example.references, context.labels, cut)
+            ended = prediction.parsed.endswith((".", "!", "?"))
+            item = Item(prediction.prompt, asked, example.references, context.labels, cut and not ended)
             copy = copied(prediction.parsed, item, self.copies)
             if copy:
                 yield ErrorLabel("copied_prompt", copy)
@@ -132,7 +137,7 @@ class Surface:
             if shape := self._wrong_shape(prediction.parsed, example, context, judged):
                 yield ErrorLabel("format", shape)
         elif context.labels:
-            yield from _wrong_label(prediction.parsed, example, judged)
+            yield from _wrong_label(prediction.parsed, example, context.labels, judged)
         else:
             yield from self._wrong(prediction, example.references, context.input)
         if judged.verbose:
@@ -177,13 +182,29 @@ def ends_naturally(text: str) -> bool:
     return bool(_NATURAL_END.search(end)) and not _UNFINISHED.search(end) and not opened
 
 
-def _wrong_label(text: str, example: Example, judged: Judgement) -> Iterator[ErrorLabel]:
+def _wrong_label(text: str, example: Example, labels: tuple[str, ...], judged: Judgement) -> Iterator[ErrorLabel]:
     if judged.label is None and len(judged.mentioned) != 1:
         named = ", ".join(judged.mentioned[:5]) or "none"
         yield ErrorLabel("off_label", f"{text.strip()[:60]!r} names {named}")
+        claimed = _claimed_label(text, labels) if judged.mentioned else ""
+        if claimed in example.references:
+            yield ErrorLabel("format", f"calls {claimed!r} its answer, and names {named}")
     else:
         said = judged.label or judged.mentioned[0]
         yield ErrorLabel("wrong_answer", f"{said!r} for {example.references[0]!r}")
+
+
+def _claimed_label(text: str, labels: tuple[str, ...]) -> str:
+    """The label that a text which names several calls its answer, or "": the one after the last "the answer is", or
+    else the one that it begins with ("No, ..."), or the only one in its first sentence or line."""
+    first = next((piece for piece in _FIRST.split(text.strip()) if piece), "")
+    answers = list(_ANSWER.finditer(text))
+    begins = first.partition(" ")[0] if _PAUSE.match(first) else first
+    places = [text[answers[-1].end() :][:MOST_CLAIM]] if answers else [begins, first]
+    for place in places:
+        if len(named := named_labels(place, labels)) == 1:
+            return named[0]
+    return ""
 
 
 def _missing_parts(text: str, reference: str) -> str:
