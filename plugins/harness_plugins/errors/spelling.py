@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Sequence
+from difflib import SequenceMatcher
 from functools import lru_cache
 from typing import Any
 
@@ -29,6 +30,8 @@ TYPED = 5  # words of the input may be names or terms, unless so many times more
 COPIED_LETTERS = 5  # shorter words of the input may be names or terms
 LANGUAGE_WORDS = 4  # the language of shorter texts is anybody's guess
 ASKED_LETTERS = 7  # words of the question from this length on are what a word near them was meant to be
+MOST_ALIGNED, MOST_TEXTS = 600, 6  # characters; texts
+LEAST_ALIGNED, ALIGNED_EDITS = 4, 4  # letters
 ENGLISH = 60_000  # occurrences from which a short word is one of the dictionary's own language, too ("door", "met")
 FREQUENT = 20_000  # occurrences
 _OPENING = re.compile(r"(?:^|[.!?:]\s+|\n\s*)([A-Z][a-z]+)\b")
@@ -167,13 +170,14 @@ class Spelling:
     times in its corpus (a twentieth of that is enough for a long word of the same ends) is one edit away (two from
     eight letters on, with the same first two letters); or, in any case, when it is one edit (two or three in long words
     that begin alike) from a word of a reference that the answer lacks, or nearly a long word of the question, or, with
-    a capital, from a name in it. Forms of known words ("rebaked") are in the dictionary unless a common word is one
-    edit away ("studing"). Words of references, passages and the task's other texts are no mistakes; those of the item's
-    own input, which may be misspelt, are from five letters on when the right word is one edit away, and all such words
-    when the input has two of them. A capital counts as lower case where the input has the word so, and at the beginning
-    of a sentence when the right word is frequent. Passed over are the last word of an answer that was cut off, short
-    words in quotation marks, words of another language of which the text has function words, and answers of which less
-    than half is in the dictionary or that are clearly in another language."""
+    a capital, from a name in it; or when it stands where the question or a reference, said again for the rest, has a
+    word that begins alike ("the squeild root"). Forms of known words ("rebaked") are in the dictionary unless a common
+    word is one edit away ("studing"). Words of references, passages and the task's other texts are no mistakes; those
+    of the item's own input, which may be misspelt, are from five letters on when the right word is one edit away, and
+    all such words when the input has two of them. A capital counts as lower case where the input has the word so, and
+    at the beginning of a sentence when the right word is frequent. Passed over are the last word of an answer that was
+    cut off, short words in quotation marks, words of another language of which the text has function words, and answers
+    of which less than half is in the dictionary or that are clearly in another language."""
 
     class Config(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
@@ -229,6 +233,7 @@ class Spelling:
         ]
         if not suspects:
             return
+        replaced = _in_place_of(text, [context.input, *example.references])
         given = {word.lower() for word in own}
         allowed = set(_WORD.findall(" ".join([prediction.prompt, *example.references]).lower()))
         references = set(_WORD.findall(" ".join(example.references).lower()))
@@ -242,7 +247,8 @@ class Spelling:
             if not copied and (lower in allowed or lower in context.vocabulary):
                 continue
             meant = [*wanted, *asked] if word == lower else [*wanted, *asked, *names]
-            if right := _near(lower, meant, lower=word == lower):
+            right = "" if lower in allowed else replaced.get(lower, "")
+            if right := right or _near(lower, meant, lower=word == lower):
                 yield word, right
             elif _PLAIN_WORD.fullmatch(word) or lower in own or (careless and word in own):
                 right = self._right(lower, known, copied=copied and not careless)
@@ -318,6 +324,27 @@ def _missing(text: str, references: Sequence[str], letters: int) -> list[str]:
     found = (word for reference in references for word in _WORD.findall(reference[:1000].lower()))
     wanted = dict.fromkeys(word.removesuffix("'s") for word in found)
     return [word for word in wanted if len(word) > letters and word not in has]
+
+
+def _in_place_of(text: str, others: Sequence[str]) -> dict[str, str]:
+    """Words that stand where other texts, said again for the rest, have one that begins alike: "the squeild root"."""
+    words = _WORD.findall(text[:MOST_ALIGNED].lower())
+    found: dict[str, str] = {}
+    for other in others[:MOST_TEXTS]:
+        told = _WORD.findall(other[:MOST_ALIGNED].lower())
+        for kind, start, end, first, last in SequenceMatcher(None, words, told, autojunk=False).get_opcodes():
+            if kind == "replace" and end - start == last - first:
+                pairs = zip(words[start:end], told[first:last], strict=True)
+                found.update((word, right) for word, right in pairs if _begins_alike(word, right))
+    return found
+
+
+def _begins_alike(word: str, right: str) -> bool:
+    from rapidfuzz.distance import OSA
+
+    if min(len(word), len(right)) < LEAST_ALIGNED or word[:2] != right[:2] or _inflected(word, right):
+        return False
+    return OSA.distance(word, right, score_cutoff=ALIGNED_EDITS) <= ALIGNED_EDITS
 
 
 def _near(word: str, wanted: Sequence[str], *, lower: bool) -> str:
