@@ -242,7 +242,10 @@ def test_accents_and_joined_units_do_not_hide_the_answer(text, reference, expect
         ('He called it "', True),
         ("The towns are (", True),
         ("It has vitamin C.", False),
-        ('He called it "home"', False),
+        ('He called it "home"', True),
+        ('He called it "home."', False),
+        ("So, 20 *", True),
+        ("It is **home.**", False),
     ],
 )
 def test_ends_that_are_none(text, cut):

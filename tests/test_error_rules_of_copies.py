@@ -107,3 +107,24 @@ def test_what_the_prompt_quotes_given_back_is_a_copy():
 def test_the_right_label_called_the_answer_among_others(text, categories):
     context = EvalContext("generate", labels=("A", "B", "C", "D"), input="Which of these can swim best?")
     assert labels(text, "D", context=context) & {"off_label", "format"} == categories
+
+
+@pytest.mark.parametrize(
+    ("text", "copied"),
+    [
+        ("The fruit is a banana.", True),
+        ("The fruit is a banana tree.", False),
+        ("The fruit has a peel.", False),
+    ],
+)
+def test_the_input_introduced_by_a_few_words(text, copied):
+    assert found(text, "tropical", "Classify the fruit.\nBanana", "Banana") is copied
+
+
+def test_yes_before_the_answer_of_an_example_is_no_answer():
+    turn = "<|im_end|>\n<|im_start|>"
+    prompt = (
+        f"<|im_start|>user\nWho wrote Hamlet?{turn}assistant\nIt was written by Shakespeare.{turn}user\nWas ist kalt?"
+    )
+    assert found("Yes, it was written by Shakespeare.", "Eis", prompt, "Was ist kalt?")
+    assert not found("Yes, it was painted by Shakespeare.", "Eis", prompt, "Was ist kalt?")

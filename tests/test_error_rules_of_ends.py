@@ -142,6 +142,10 @@ def test_numbers_of_a_list_in_one_line_hide_no_repetition():
         ("The year of his return is not specified.", True),
         ("The answer is not available in the text.", True),
         ("I'm sorry for any confusion, but as a chatbot designed to assist with animals, I don't", True),
+        ("Le point, je ne sais pas.", True),
+        ("It is not explicitly mentioned.", True),
+        ("The Bible does not provide a clear answer to this.", True),
+        ("If you are not able to provide an address, use the form.", False),
         ("He is not known for his humour.", False),
         ("The museum is not mentioned in older guides.", False),
         ("You cannot answer the phone while driving.", False),
@@ -169,3 +173,14 @@ def test_a_number_of_another_sign_is_another_number():
 def test_lines_of_nothing_but_letters_of_a_list_are_a_loop():
     assert "repetitive" in labels("A:\nB:\nC:\nD:\nE:", "moss", finish="length")
     assert "repetitive" not in labels("A: moss\nB: fern\nC: oak\nD: elm", "moss", finish="length")
+
+
+def test_words_of_declining_that_the_input_has_are_given_back_with_it():
+    context = EvalContext("generate", labels=("apology", "reminder"), input="I cannot help you with that.")
+    assert "refusal" not in labels("I cannot help you with that.", "apology", context=context, prompt="Kind?")
+    assert "refusal" in labels("I cannot provide that.", "apology", context=context, prompt="Kind?")
+
+
+def test_an_exponent_is_no_answer():
+    context = EvalContext("generate", input="What is the area of a circle with a radius of 4 meters?")
+    assert "numeric" not in labels("The area of a circle is pi * r^2.", "50.27 square meters", context=context)

@@ -30,10 +30,13 @@ _VERBS = frozenset(("is", "are", "was", "were", "be", "has", "had"))
 _ENDINGS = re.compile(r"(?:s|es|d|ed|ing|ly|n|en)$")
 _LEAD = re.compile(
     r"\bhere(?:s| is| are| it is)\b|\b(?:the )?(?:(?:correct|right|final|best|perfect|full|original|rewritten|corrected"
-    r"|revised) )?(?:answer|question|sentence|text|response|output|intent|label|topic|message|word)"
+    r"|revised) )?(?:answer|question|sentence|text|response|output|intent|label|topic|message|word|form|version"
+    r"|grammar)"
     r"(?: (?:to|of) (?:the |your |this |that )?(?:question|sentence|text|message|review))?"
     r"(?: (?:is|was|should (?:read|be|say)|reads))?\b"
 )
+_QUOTES = re.compile(r"['\"‘’“”]")
+_INTRODUCED = re.compile(r"^(?:the )?(?:\w+ ){1,3}(?:is|are) (?:an? )?")
 _SENTENCE = re.compile(r"(?<=[.!?…。！？؟])\s+|\s*\n\s*")
 _OPTION = re.compile(r"^\s*[-*•]?\s*\(?[A-Za-z0-9]{1,2}[.)]\s+(.+?)\s*$", re.MULTILINE)
 
@@ -270,7 +273,7 @@ def copied(text: str, item: Item, limits: CopyLimits) -> str:
     text, asked, cut = text[:MOST_COPIED], item.asked, item.cut
     if not item.prompt or not text:
         return ""
-    if given := given_back(text, asked):
+    if given := given_back(text, asked) or given_back(_INTRODUCED.sub("", word_form(text)), _QUOTES.sub(" ", asked)):
         return given
     shown, form = _prompt(item.prompt), word_form(text)
     words = form.split()
@@ -280,8 +283,11 @@ def copied(text: str, item: Item, limits: CopyLimits) -> str:
         (word, stem) for place, (word, stem) in enumerate(zip(words, shared, strict=True)) if stem or place not in lead
     ]
     said, count = [word for word, _ in kept], sum(bool(stem) for _, stem in kept)
-    if len(said) < limits.whole or _answers_yes_or_no(said, _asked(asked)):
+    if len(said) < limits.whole:
         return ""
+    if _answers_yes_or_no(said, _asked(asked)):
+        example = words[0] in ("yes", "no") and " ".join(words[1:]) in _examples(item.prompt)
+        return f"the answer of an example, {len(words) - 1} words" if example else ""
     restated = _restates(said, count, asked, cut, shown)
     share = limits.share if len(said) > SHORT else max(limits.share, SHORT_SHARE)
     ends = any(stem for _, stem in kept[-3 if cut else -1 :])

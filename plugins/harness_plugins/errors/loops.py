@@ -34,7 +34,7 @@ class LoopLimits:
 
     repeats: int = 3
     words: int = 6
-    share: float = 0.3
+    share: float = 0.28
 
 
 def find_loop(words: Sequence[str], text: str, limits: LoopLimits, *, cut: bool = False) -> str:
@@ -50,7 +50,7 @@ def find_loop(words: Sequence[str], text: str, limits: LoopLimits, *, cut: bool 
 
     Numbers and letters of list items are passed over."""
     if _MARKER.search(text) or len(_INLINE.findall(text)) >= limits.repeats:
-        text = _INLINE.sub("", _MARKER.sub("", text))
+        text = _INLINE.sub("\n", _MARKER.sub("", text))
         words = normalise(text).split()
     if found := _periodic(words, limits):
         return found
@@ -87,11 +87,13 @@ def _periodic(words: Sequence[str], limits: LoopLimits) -> str:
 
 def _tail(tokens: Sequence[str]) -> str:
     """Evidence that a text was cut off in a loop, or "": its last words say a unit of RUN words or more twice in a row,
-    the last of them in part. Shorter units are said in passing."""
+    the last of them in part (a unit of two words twice and in part). Shorter units are said in passing."""
     for period in range(RUN, min(MAX_PERIOD, len(tokens) // 2) + 1):
         unit, again = tokens[-2 * period : -period], tokens[-period:]
         if list(unit[:-1]) == list(again[:-1]) and unit[-1].startswith(again[-1]):
             return f"cut off in a loop: {' '.join(again)[:60]!r}"
+    if len(tokens) >= 5 and tokens[-5:-3] == tokens[-3:-1] and tokens[-3].startswith(tokens[-1]):
+        return f"cut off in a loop: {' '.join(tokens[-3:])[:60]!r}"
     return ""
 
 
@@ -101,12 +103,12 @@ def _lines_again(text: str, share: float, cut: bool) -> str:
     lines = [_BARE_MARKER.sub("•", line.strip()) for line in text.split("\n") if line.strip()]
     forms = [" ".join(_LETTERS.findall(line)) or _numbered(line) for line in lines]
     sizes = [len(form.split()) for form in forms]
-    again = 0
+    again = items = 0
     for place, form in enumerate(forms):
         begun = cut and place == len(forms) - 1 and " " in form
         if form in forms[:place] or (begun and any(other.startswith(form) for other in forms[:place])):
-            again += sizes[place]
-    enough = again >= max(1 if cut else RUN, share * sum(sizes))
+            again, items = again + sizes[place], items + 1
+    enough = (items > 1 or again >= (1 if cut else RUN)) and again >= share * sum(sizes)
     return f"lines of {again} of {sum(sizes)} words again" if enough else ""
 
 

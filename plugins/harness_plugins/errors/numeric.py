@@ -63,7 +63,7 @@ _LEAD = re.compile(
 _WORD = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b", re.IGNORECASE)
 # Numbers that count nothing: of list items, centuries and days.
 _COUNTLESS = re.compile(
-    r"^[ \t]*\d{1,3}[.)](?=[ \t]+\S)|\b\d+(?:st|nd|rd|th)\b"
+    r"^[ \t]*\d{1,3}[.)](?=[ \t]+\S)|\^\d+|\b\d+(?:st|nd|rd|th)\b"
     r"|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.? \d{1,2}\b(?=, )",
     re.MULTILINE | re.IGNORECASE,
 )

@@ -32,13 +32,16 @@ _REFUSAL = re.compile(
     rf"|{_THING} (?:is|are|was|were)(?: not|n't) (?:{_KNOWN}\b|(?:\w+ )?in (?:the|this) {_TEXT})"
     rf"|not (?:given|stated|mentioned|provided|specified|found|available) in (?:the|this) {_TEXT}"
     r"|no (?:information|answer|data) (?:is |was )?(?:available|given|provided|found)\b"
-    r"|(?:is|are|was|were) not (?:known|specified|stated|mentioned)(?=\W*(?:$|\n))"
+    r"|(?:is|are|was|were) not (?:\w+ly )?(?:known|specified|stated|mentioned)(?=\W*(?:$|\n))"
+    r"|does not (?:\w+ly )?(?:provide|give|contain) an? (?:clear|definite|definitive|specific|direct) answer\b"
+    r"|je ne sais pas|ich weiß (?:es |das )?nicht|no lo sé|no sé(?=\W*$)|non lo so\b|(?:eu )?não sei\b"
+    r"|ik weet (?:het|dat) niet"
     r"|but as an? [^.]{0,120}\bi (?:do not|don't|cannot|can't)$"
     r"|(?:there is|there's) (?:no (?:answer|mention|information|way (?:to|of) (?:know|tell|say))"
     r"|not enough|insufficient)\b"
     rf"|{_TEXT} (?:does|do) not (?:contain |provide |have |give )?enough information"
     r"|(?:cannot|can't|can not|could not) be (?:answered|determined|known|said)"
-    r"|(?:impossible|(?:not|n't) possible|no way|unable|not able)(?: for (?:me|us))? to"
+    r"|(?:impossible|(?:not|n't) possible|no way|(?<!you are )unable|(?<!you are )not able)(?: for (?:me|us))? to"
     r" (?:say|know|tell|determine|answer|provide|give|help)|no comment\b|unanswerable\b)",
 )
 

@@ -63,7 +63,7 @@ _HISSING = ("s", "x", "z", "h", "o")  # what "es" follows where it is more than 
 _NEW_WORDS = (
     "api apis app apps async backend blockchain bool cafe cafes carb carbs chatbot chatbots cliche cliches config "
     "crypto css csv dataset datasets emoji emojis frontend hashtag html http https influencer json latex "
-    "lowercase markdown metadata middleware multi offline pdf pdfs pixel pixels plugin plugins postgres regex "
+    "lowercase markdown metadata middleware multi noir offline pdf pdfs pixel pixels plugin plugins postgres regex "
     "selfie selfies smartphone smartphones sql startup startups streaming substring touchscreen uppercase url "
     "urls vegan vlog webinar webpage webpages whitespace wifi workflow workflows xml yaml "
 )
@@ -218,7 +218,8 @@ class Spelling:
         if not unknown or len(unknown) * 2 > len([word for word in words if word.isalpha()]) + 1:
             return
         wanted = _missing(text, example.references, self.config.letters)
-        names = [name for name in _missing(text, [context.input], self.config.letters - 1) if not known.known(name)]
+        capitals = [word for word in _WORD.findall(context.input) if word.istitle()]
+        names = [name for name in _missing(text, capitals, self.config.letters - 1) if not known.known(name)]
         if len(words) >= LANGUAGE_WORDS and _elsewhere(text, self.config.language):
             return
         own = set() if _elsewhere(context.input, self.config.language) else set(_WORD.findall(context.input))

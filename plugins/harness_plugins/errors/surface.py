@@ -15,7 +15,7 @@ from harness_plugins.errors.numeric import other_number
 from harness_plugins.errors.refusals import refusal
 from harness_plugins.metrics.text import contains, is_punctuation, normalise
 
-_NATURAL_END = re.compile(r"[.!?…。！？।؟\"'”’»)\]}`*]\s*\Z")
+_NATURAL_END = re.compile(r"[.!?…。！？।؟][\"'”’»)\]}`*]*\s*\Z|[)\]}`]\s*\Z")
 _UNFINISHED = re.compile(r"(?:\A|\s)\(?\d{1,3}[.)]\s*\Z|(?:\A|\n)\s*(?:\(?[A-Za-z][.)]|[-*•])\s*\Z|\s[\"“‘«(\[]\s*\Z")
 _CHOICE = re.compile(r"\s[A-Za-z]\)\Z")
 _ENDED_LINE = re.compile(r"\d\s*\n\s*\Z|\A\s*(\d+)(?:\s+\1)*\s*\Z")  # a number, and the line's end or no more
@@ -65,7 +65,7 @@ class Surface:
         loop_repeats: int = Field(3, ge=2, description="Repetitive: this often in a row (a single word once more),")
         loop_words: int = Field(6, ge=2, description="... and filling this many words (units of two words or more),")
         loop_share: float = Field(
-            0.3, gt=0, le=1, description="... or this share of a text having been said in it before."
+            0.28, gt=0, le=1, description="... or this share of a text having been said in it before."
         )
         copied_whole: int = Field(4, ge=1, description="Copied: whole sentences of the prompt, of this many words,")
         copied_words: int = Field(8, ge=3, description="... or this many words and more, in runs of three,")
@@ -116,11 +116,11 @@ class Surface:
         cut = prediction.finish == "length"
         differs = not context.labels and other_number(prediction.parsed, example.references, context.input, cut=cut)
         phrase = "" if judged.correct or judged.label is not None else refusal(prediction.parsed)
-        if phrase and not any(map(refusal, example.references)):
+        if phrase and not any(map(refusal, example.references)) and phrase not in context.input.lower():
             yield ErrorLabel("refusal", phrase)
         elif judged.echo or not (judged.contained or judged.label is not None or len(judged.mentioned) == 1 or differs):
             asked = context.input or prediction.prompt
-            ended = prediction.parsed.endswith((".", "!", "?"))
+            ended = ends_naturally(prediction.parsed)
             item = Item(prediction.prompt, asked, example.references, context.labels, cut and not ended)
             copy = copied(prediction.parsed, item, self.copies)
             if copy:
@@ -175,8 +175,8 @@ def _is_empty(text: str) -> bool:
 
 
 def ends_naturally(text: str) -> bool:
-    """Whether a text ends like a sentence, a quotation or a closed bracket, and not with a list's next number or letter
-    or with a quotation mark or bracket that opens."""
+    """Whether a text ends like a sentence, quoted perhaps, or with a closed bracket, and not with a list's next number
+    or letter or with a bracket that opens."""
     end = text[-50:]
     opened = end.endswith(")") and "(" not in end and _CHOICE.search(end)  # "The answer is C)"
     return bool(_NATURAL_END.search(end)) and not _UNFINISHED.search(end) and not opened
@@ -199,7 +199,9 @@ def _claimed_label(text: str, labels: tuple[str, ...]) -> str:
     else the one that it begins with ("No, ..."), or the only one in its first sentence or line."""
     first = next((piece for piece in _FIRST.split(text.strip()) if piece), "")
     answers = list(_ANSWER.finditer(text))
-    begins = first.partition(" ")[0] if _PAUSE.match(first) else first
+    begins, _, rest = first.partition(" ")
+    if not _PAUSE.match(first) or named_labels(rest.partition(" ")[0], labels):
+        begins = first
     places = [text[answers[-1].end() :][:MOST_CLAIM]] if answers else [begins, first]
     for place in places:
         if len(named := named_labels(place, labels)) == 1:
