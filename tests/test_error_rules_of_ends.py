@@ -184,3 +184,16 @@ def test_words_of_declining_that_the_input_has_are_given_back_with_it():
 def test_an_exponent_is_no_answer():
     context = EvalContext("generate", input="What is the area of a circle with a radius of 4 meters?")
     assert "numeric" not in labels("The area of a circle is pi * r^2.", "50.27 square meters", context=context)
+
+
+@pytest.mark.parametrize(
+    ("text", "loop"),
+    [
+        ("They are: bread, cheese, butter, cheese, bread, butter, cheese", True),
+        ("They are: bread, cheese, butter, jam, honey, salt, cheese", False),
+        ("Lima, and on the way to the sea, Cusco, Lima, Puno, Lima, Cusco, Lima", False),  # a sentence
+        ("three-masted, three-masted, three", True),
+    ],
+)
+def test_items_of_a_list_in_one_line_that_come_again(text, loop):
+    assert ("repetitive" in labels(text, "Paris", finish="length")) is loop

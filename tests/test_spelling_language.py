@@ -226,6 +226,7 @@ TYPED = "how meny days are in febuary normaly, in Brasl?"
         ("She is studing here.", QUESTION, "'studing' for 'studying'"),
         ("She rebaked the tyres.", QUESTION, ""),
         ("Meny days are there.", TYPED, "'Meny' for 'many'"),  # the input has two more
+        ("Meny febuary:", TYPED, "'Meny' for 'many'"),  # strange words that the input has, too
         ("In Brasl it is warm.", TYPED, "'Brasl' for"),
         ("In Brasl it is warm.", "Where is Brasl?", ""),  # a name
         ("Theres no one.", QUESTION, "'Theres' for"),

@@ -16,6 +16,7 @@ LEAST = 4  # words said before: two mentions of a name are no repetition
 PAIRS_FROM = 8  # shorter texts are not measured by word pairs ("rep-2" of Welleck et al., 2020)
 DOUBLED = 0.6  # of a text: what of so much is said twice in a row is a loop
 LONG_WORD = 4  # letters; shorter words are said three times for emphasis ("no, no, no")
+ITEMS, ITEM_WORDS = 6, 4  # of a list in one line: items, and words of one
 MOST_LINES = 4000  # characters
 LAST = 200  # words looked at: runs recur in any long text, and loops do not end
 _MARKER = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[A-Za-z][.):]|[-*•])[ \t]+", re.MULTILINE)
@@ -64,6 +65,8 @@ def find_loop(words: Sequence[str], text: str, limits: LoopLimits, *, cut: bool 
         return found
     if 2 * len(words) > len(text) + 1:  # a script without spaces: its characters form the same runs again all the time
         return ""
+    if found := _items_again(text[-MOST_LINES:].lower(), limits.share):
+        return found
     return _lines_again(text[-MOST_LINES:].lower(), limits.share, cut) or _spread(
         _TOKEN.findall(text.lower())[-LAST:], limits.share
     )
@@ -110,6 +113,16 @@ def _lines_again(text: str, share: float, cut: bool) -> str:
             again, items = again + sizes[place], items + 1
     enough = (items > 1 or again >= (1 if cut else RUN)) and again >= share * sum(sizes)
     return f"lines of {again} of {sum(sizes)} words again" if enough else ""
+
+
+def _items_again(text: str, share: float) -> str:
+    """Evidence that so many items of a list in one line, between commas, are those it had before, or ""."""
+    items = [" ".join(_LETTERS.findall(item)) for item in text.rpartition(":")[2].split(",")]
+    items = [item for item in items if item]
+    if len(items) < ITEMS or any(len(item.split()) > ITEM_WORDS for item in items):
+        return ""
+    again = len(items) - len(set(items))
+    return f"{again} of {len(items)} items again" if again >= max(2, share * len(items)) else ""
 
 
 def _numbered(line: str) -> str:

@@ -15,7 +15,9 @@ MOST_CUT = 12  # words and numbers of a text that was cut off and yet claims one
 MANY = 5  # different numbers: a text that counts up has every number in it
 ROUGHLY = 0.05  # of a number that a reference gives as about right
 MOST_NUMBERS = 1000
-_ABOUT = re.compile(r"\W*(?:about|around|approximately|approx|circa|ca|roughly|nearly|almost)\b|\s*[~≈]", re.IGNORECASE)
+_ABOUT = re.compile(
+    r"\b(?:about|around|approximately|approx|circa|ca|roughly|nearly|almost)\s+[$€£]?[\d.]|[~≈]", re.IGNORECASE
+)
 _RESULT = re.compile(
     r"(?:####|\b(?:answer|result|total)\b[^.\n]{0,40}?(?:is|:|=))\s*[$€£]?\s*(?=[-−.\d])", re.IGNORECASE
 )
@@ -72,6 +74,8 @@ _BEGINS_WITH_NUMBER = re.compile(r"\A\W*\d[\d.,]*\s*(?:\n|\Z)")
 _LAST = re.compile(r"\d[\d,.]*\Z")
 # A question for one number, whatever sentence answers it, and a date of which the number is only a part.
 _NUMBER_ASKED = re.compile(r"\bhow (?:many|much|old)\b|\b(?:what|which) year\b|\Awhen\b", re.IGNORECASE)
+_CALCULATES = re.compile(r"[$€£]?[\d.,]+\s*[-−+*×x÷/]\s*[$€£]?[\d.]")
+_FORMULA = re.compile(r"[*×÷^]\s*[(a-zA-Z]|[a-zA-Z)]\s*[*×÷^=]")
 _DAY = re.compile(
     r"\b\d{1,2}(?:st|nd|rd|th)?(?: of)? (?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b"
     r"|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?,? \d+\b",
@@ -100,9 +104,17 @@ def other_number(text: str, references: Sequence[str], question: str, *, cut: bo
     said = _said_number(_COUNTLESS.sub(" ", text), asked, cut, question) if gold and whole else None
     if said is None or any(close(said, number) for number in gold):
         return ""
-    if any(map(_ABOUT.match, references)) and any(abs(said - number) <= ROUGHLY * abs(number) for number in gold):
+    if any(map(_ABOUT.search, references)) and any(abs(said - number) <= ROUGHLY * abs(number) for number in gold):
         return ""
     return f"{said:g} for {gold[0]:g}"
+
+
+def _result(text: str) -> float | None:
+    """The number that a text begins with, or what its calculation comes to, where it begins with one."""
+    line = text.partition("\n")[0]
+    if _CALCULATES.match(line) and (equals := _EQUALS.search(line)):
+        return next(numbers(equals.group(0)), None)
+    return next(numbers(text), None)
 
 
 def _begins(half: str, gold: Sequence[float]) -> bool:
@@ -119,9 +131,12 @@ def comes_to_other(text: str, references: Sequence[str], question: str) -> bool:
     if len(gold) < len(references):
         return False
     if results := list(_RESULT.finditer(text)):
-        said = next(numbers(text[results[-1].end() :]), None)
+        said = _result(text[results[-1].end() :])
         return said is not None and not any(close(said, number) for number in gold)
     found = list(islice(numbers(text), MOST_NUMBERS))
+    sums = [next(numbers(match.group(0))) for match in _EQUALS.finditer(text)]
+    if sums and len(set(found)) > 2 and not any(close(number, one) for number in gold for one in (*sums, found[-1])):
+        return True
     if len(set(found)) > MANY and not any(close(number, found[place]) for number in gold for place in (0, -1)):
         return True
     repeated = any(close(number, other) for number in gold for other in asked)
@@ -149,7 +164,7 @@ def wanted_number(reference: str, asked: frozenset[float] = frozenset(), questio
     bare = _LEAD.sub("", _PARENTHESES.sub(" ", reference)[:300].strip()).lstrip("~≈$€£¥+ ")
     words = bare.split()
     found = list(numbers(bare))
-    if _DAY.search(bare):
+    if _DAY.search(bare) or _FORMULA.search(bare):
         return None
     if len(found) == 1 and bare[:1] in "-−.0123456789" and len(words) <= MOST_UNIT_WORDS:
         return found[0]
@@ -172,7 +187,7 @@ def wanted_number(reference: str, asked: frozenset[float] = frozenset(), questio
 def _said_number(text: str, asked: frozenset[float], cut: bool, question: str) -> float | None:
     """The number that an answer gives."""
     if result := _RESULT.search(text):
-        return next(numbers(text[result.end() :]), None)
+        return _result(text[result.end() :])
     found = list(islice(numbers(text), MOST_NUMBERS))
     own = [number for number in found if number not in asked]
     if not own and _NONE.search(text[:200]):
@@ -225,7 +240,8 @@ def _claims(text: str, question: str, cut: bool) -> bool:
     if any(count > told[number] for number, count in said.items()):
         return True
     claim = None if cut else _PREDICATE.search(text)
-    if claim is None or text[claim.start() : claim.end() + 3].lower() in question.lower():
+    before = " ".join(text[: claim.start()].split()[-2:]) if claim else ""
+    if claim is None or f"{before} {text[claim.start() : claim.end() + 3]}".lower() in question.lower():
         return False
     return len(list(numbers(text[claim.end() :]))) == 1
 

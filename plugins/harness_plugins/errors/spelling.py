@@ -215,7 +215,9 @@ class Spelling:
             for word in words
             if len(word) >= self.config.letters and word.isalpha() and not known.known(word.lower())
         ]
-        if not unknown or len(unknown) * 2 > len([word for word in words if word.isalpha()]) + 1:
+        typed = set(_WORD.findall(context.input.lower()))  # words given back tell nothing about the language
+        strange = [word for word in unknown if word.lower() not in typed]
+        if not unknown or len(strange) * 2 > len([word for word in words if word.isalpha()]) + 1:
             return
         wanted = _missing(text, example.references, self.config.letters)
         capitals = [word for word in _WORD.findall(context.input) if word.istitle()]
