@@ -128,3 +128,16 @@ def test_yes_before_the_answer_of_an_example_is_no_answer():
     )
     assert found("Yes, it was written by Shakespeare.", "Eis", prompt, "Was ist kalt?")
     assert not found("Yes, it was painted by Shakespeare.", "Eis", prompt, "Was ist kalt?")
+
+
+@pytest.mark.parametrize(
+    ("text", "copied"),
+    [
+        ("A tool used to view small objects is a **camera", False),
+        ("A tool used to view small objects is", True),
+        ("A tool used to view small objects", True),
+    ],
+)
+def test_a_restated_question_that_was_cut_off_in_its_answer(text, copied):
+    asked = "A tool used to view small objects is a ..."
+    assert found(text, "microscope", f"Complete: {asked}", asked, finish="length") is copied

@@ -250,6 +250,9 @@ def test_words_of_the_input(text: str, question: str, found: str) -> None:
         ("El país Kenya.", "Qual è la capitale del paese Kenya?", False),  # two words
         ("El país es Kenya y no otro.", "Qual è la capitale del paese Kenya?", True),
         ("A: A: B: C: D: E:", "Which of these is known?", False),
+        ("B: It is none.\nC: It is none.\nD: It is none.", "Which of these is known?", False),
+        ("It is a world in the Star Wars universe.", "wat is teh smalest contintent", False),
+        ("It is a world in the Star Wars universe.", "Wat is het kleinste continent van de wereld?", True),
     ],
 )
 def test_few_words_and_single_letters_are_no_language(text: str, question: str, found: bool) -> None:

@@ -35,6 +35,7 @@ _LEAD = re.compile(
     r"(?: (?:to|of) (?:the |your |this |that )?(?:question|sentence|text|message|review))?"
     r"(?: (?:is|was|should (?:read|be|say)|reads))?\b"
 )
+_BEGUN = re.compile(r"\b(?:is|are|was|were|called) (?:an?|the) \W*\w+\W*\Z")  # an answer, at the cut
 _QUOTES = re.compile(r"['\"‘’“”]")
 _INTRODUCED = re.compile(r"^(?:the )?(?:\w+ ){1,3}(?:is|are) (?:an? )?")
 _SENTENCE = re.compile(r"(?<=[.!?…。！？؟])\s+|\s*\n\s*")
@@ -292,6 +293,8 @@ def copied(text: str, item: Item, limits: CopyLimits) -> str:
     share = limits.share if len(said) > SHORT else max(limits.share, SHORT_SHARE)
     ends = any(stem for _, stem in kept[-3 if cut else -1 :])
     if not restated and (count < limits.whole or count < share * len(said) or not ends):
+        return ""
+    if cut and not kept[-1][1] and _BEGUN.search(text):
         return ""
     whole = _is_whole(words, text, item, limits.words)
     again = _asked_again(shared, _asked(asked))

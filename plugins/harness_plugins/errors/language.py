@@ -27,6 +27,7 @@ LANGUAGES = (
     "tr", "uk", "ur", "vi", "zh",
 )  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+")
+_MARKER = re.compile(r"^\s*(?:[A-Za-z]|\d{1,3})[.):]\s", re.MULTILINE)  # of an item of a list: no word
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
@@ -71,7 +72,7 @@ class Language:
     def classify(self, prediction: Prediction, example: Example, context: EvalContext) -> Sequence[ErrorLabel]:
         if prediction.finish not in ("stop", "length") or context.labels:
             return []
-        text = plain(prediction.parsed[: 4 * MOST_CHARACTERS])
+        text = plain(_MARKER.sub("", prediction.parsed[: 4 * MOST_CHARACTERS]))
         if (
             not text
             or structure(text) is not None
@@ -140,7 +141,9 @@ def language_of(text: str, certain: float) -> str | None:
     common = counts(word.lower() for word in _unnamed(text))
     ranked = sorted(common, key=lambda language: -common[language])
     if ranked and common[ranked[0]] >= 2 and (len(ranked) == 1 or common[ranked[0]] > common[ranked[1]]):
-        return ranked[0]
+        words = [word.lower() for word in _unnamed(text)]
+        if "en" not in common or ranked[0] == "en" or telling(words, ranked[0], "en")[0] >= 2:
+            return ranked[0]  # "wat is in the box?" is no Dutch
     if len(_unnamed(text)) < 3 and not _UNSPACED.search(text):
         return None
     found = probabilities(text)

@@ -13,12 +13,12 @@ _DO = (
 _TEXT = r"(?:passages?|texts?|contexts?|articles?|paragraphs?|documents?|questions?|story|sources?|information|data)"
 _SAYS = r"(?:say|state|mention|specify|tell|provide|give|contain|include|answer|indicate|explain|describe|have)"
 _KNOWN = r"(?:given|stated|mentioned|provided|specified|known|available|included|contained|found|clear|there)"
-_THING = r"(?:answer|information|it|this|that|detail|name|number|date)s?"
+_THING = r"(?:answer|information|it|this|detail|name|number|date)s?"
 _REFUSAL = re.compile(
     r"\b(?:i(?:'m| am) (?:sorry|afraid)[,.;]? "
     r"(?:but (?!i can help\b|i(?:'ll| will)\b)|that i\b|i\b(?! can help)|we\b|as\b|there\b)"
     r"|(?:i(?:'m| am)|we(?:'re| are)) not (?:capable of|equipped|allowed|permitted|comfortable|authorized|qualified"
-    r"|sure|certain|aware|programmed to|supposed to|going to answer)\b"
+    r"|sure(?! i'd)|certain|aware|programmed to|supposed to|going to answer)\b"
     r"|(?:i|we) (?:can(?:no|')t|can not|could(?:n't| not)|won't|will not|(?:do not|don't) want to"
     rf"|am (?:unable|not able))(?: to)? (?:\w+ly )?{_DO}\b"
     r"|(?:i|we)(?:'m| am|'re| are) (?:unable|not able) to"
@@ -40,7 +40,7 @@ _REFUSAL = re.compile(
     r"|(?:there is|there's) (?:no (?:answer|mention|information|way (?:to|of) (?:know|tell|say))"
     r"|not enough|insufficient)\b"
     rf"|{_TEXT} (?:does|do) not (?:contain |provide |have |give )?enough information"
-    r"|(?:cannot|can't|can not|could not) be (?:answered|determined|known|said)"
+    r"|(?:cannot|can't|can not|could not) be (?:answered|determined|known|said)\b(?! by)"
     r"|(?:impossible|(?:not|n't) possible|no way|(?<!you are )unable|(?<!you are )not able)(?: for (?:me|us))? to"
     r" (?:say|know|tell|determine|answer|provide|give|help)|no comment\b|unanswerable\b)",
 )
