@@ -249,6 +249,9 @@ def test_words_of_the_input(text: str, question: str, found: str) -> None:
     [
         ("El país Kenya.", "Qual è la capitale del paese Kenya?", False),  # two words
         ("El país es Kenya y no otro.", "Qual è la capitale del paese Kenya?", True),
+        ("The dog is barking at it.", "Quel animal aboie ?", True),
+        ("The dog is barking at it.", "An welchem Fluss liegt Hamburg?", True),
+        ("The dog is barking at it.", "Comment on this, will you?", False),
         ("A: A: B: C: D: E:", "Which of these is known?", False),
         ("B: It is none.\nC: It is none.\nD: It is none.", "Which of these is known?", False),
         ("It is a world in the Star Wars universe.", "wat is teh smalest contintent", False),

@@ -25,6 +25,16 @@ _LISTS = {
     " wordt worden heeft hebben bij naar om uit maar of door deze dit wat",
 }
 FUNCTION_WORDS = {language: frozenset(words.split()) for language, words in _LISTS.items()}
+# Words by which a question begins in one of these languages and in no other, English and its slips ("wer is it?") too.
+_QUESTIONS = {
+    "de": "welche welcher welches welchem welchen warum wann wieviel wohin woher weshalb",
+    "fr": "quel quelle quels quelles combien pourquoi où lequel laquelle",
+    "es": "qué quién quiénes cuál cuáles cuándo dónde cuánto cuánta cuántos cuántas cómo",
+    "it": "quale quali quanti quante chi cosa perché",
+    "pt": "quem quantos quantas onde",
+    "nl": "welk welke hoeveel waar waarom wanneer wiens",
+}
+_ASKS = {word: language for language, words in _QUESTIONS.items() for word in words.split()}
 # Those that also stand inside names ("El Salvador", "Museo del Prado", "The House of the Rising Sun").
 _NAMED = (
     "the of and der die das den des von zu zum zur am im le la les du de et l d el los las del y il lo gli i di della"
@@ -49,6 +59,12 @@ def telling(words: Iterable[str], one: str, other: str) -> tuple[int, int]:
     listed = list(words)
     ours, theirs = FUNCTION_WORDS.get(one, frozenset()), FUNCTION_WORDS.get(other, frozenset())
     return sum(w in ours and w not in theirs for w in listed), sum(w in theirs and w not in ours for w in listed)
+
+
+def asks_in(text: str) -> str:
+    """The language of a question by its first two words ("Quel animal ...?", "An welchem Fluss ...?"), or ""."""
+    first = _WORD.findall(text[:40].lower())[:2] if "?" in text else []
+    return next((_ASKS[word] for word in first if word in _ASKS), "")
 
 
 def is_name(text: str) -> bool:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.types import ErrorLabel, EvalContext, Example, Prediction
 from harness_plugins.errors.demands import demands
-from harness_plugins.errors.function_words import FUNCTION_WORDS, counts, is_name, telling
+from harness_plugins.errors.function_words import FUNCTION_WORDS, asks_in, counts, is_name, telling
 from harness_plugins.errors.judge import structure
 from harness_plugins.metrics.text import normalise, plain
 
@@ -138,6 +138,8 @@ class Language:
 def language_of(text: str, certain: float) -> str | None:
     """The language that a text is in, when that is clear: by function words, or else by letters."""
     text = plain(text)
+    if language := asks_in(text):
+        return language
     common = counts(word.lower() for word in _unnamed(text))
     ranked = sorted(common, key=lambda language: -common[language])
     if ranked and common[ranked[0]] >= 2 and (len(ranked) == 1 or common[ranked[0]] > common[ranked[1]]):
