@@ -10,6 +10,7 @@ from perf.classifiers import PAGE, SEMANTIC, SURFACE, Quality, classify, held_ou
 from perf.labelled import read
 
 DATA = os.environ.get("HARNESS_DATA") or None
+SHORT_OF_NINE_TENTHS = ("repetitive", "misspelled", "copied_prompt", "wrong_language")  # see the page
 ROWS = read(DATA)  # without the public data sets about half of them: those with prompts of our own
 
 
@@ -25,9 +26,14 @@ def test_labels_are_known_and_both_parts_are_filled() -> None:
     assert len({(row["task"], row["prompt"]) for row in ROWS}) > 0.6 * len(ROWS)
 
 
-@pytest.mark.parametrize("name", ["off_label", "verbose", "truncated", "format", "numeric"])
-def test_what_reaches_nine_tenths_stays_there(name: str) -> None:
-    quality: Quality = qualities(ROWS, classify(ROWS))[name]
+@pytest.fixture(scope="module")
+def measured() -> dict[str, Quality]:
+    return qualities(ROWS, classify(ROWS))
+
+
+@pytest.mark.parametrize("name", SURFACE)
+def test_what_is_good_stays_good(measured: dict[str, Quality], name: str) -> None:
+    quality, least = measured[name], 0.8 if name in SHORT_OF_NINE_TENTHS else 0.9
     assert quality.wanted >= 50  # without the public data sets about half of them
-    assert quality.precision is not None and quality.precision >= 0.9
-    assert quality.recall is not None and quality.recall >= 0.9
+    assert quality.precision is not None and quality.precision >= least
+    assert quality.recall is not None and quality.recall >= least
