@@ -14,6 +14,7 @@ PASSAGE = (
 WHO = "Who turned the halls into flats?"
 JOIN = "Join the two sentences.\nHe was ill. He went to work."
 KINDS = ("refund", "question", "bug", "praise")
+TURN = "<|im_end|>\n<|im_start|>"
 MAIL = "Kinds: refund, question, bug, praise\nMail: The app closes whenever I press Save.\nKind:"
 
 
@@ -82,8 +83,7 @@ def test_function_words_of_any_language_claim_nothing():
     ],
 )
 def test_a_short_passage_is_a_wrong_answer_and_an_example_a_copy(text, copied):
-    turn = "<|im_end|>\n<|im_start|>"
-    shots = f"<|im_start|>user\nWhat is hot?{turn}assistant\nThe oven is hot.{turn}user\n"
+    shots = f"<|im_start|>user\nWhat is hot?{TURN}assistant\nThe oven is hot.{TURN}user\n"
     prompt = f"{shots}Context:\nThe cake needs butter, sugar and eggs.\n\nQuestion: Who baked it?<|im_end|>\n"
     assert found(text, "Ann", prompt, "Who baked it?") is copied
 
@@ -122,9 +122,8 @@ def test_the_input_introduced_by_a_few_words(text, copied):
 
 
 def test_yes_before_the_answer_of_an_example_is_no_answer():
-    turn = "<|im_end|>\n<|im_start|>"
     prompt = (
-        f"<|im_start|>user\nWho wrote Hamlet?{turn}assistant\nIt was written by Shakespeare.{turn}user\nWas ist kalt?"
+        f"<|im_start|>user\nWho wrote Hamlet?{TURN}assistant\nIt was written by Shakespeare.{TURN}user\nWas ist kalt?"
     )
     assert found("Yes, it was written by Shakespeare.", "Eis", prompt, "Was ist kalt?")
     assert not found("Yes, it was painted by Shakespeare.", "Eis", prompt, "Was ist kalt?")

@@ -111,52 +111,10 @@ def test_values_of_json_under_their_own_keys(text, expected):
     assert labels(text, '{"name": "Ana Paz", "city": "Fez"}') == expected
 
 
-@pytest.mark.parametrize(
-    ("text", "reference", "question", "finish", "numeric"),
-    [
-        ("11.\n\nThe sum of the digits of", "15", "8 + 7 =", "length", True),  # no number of a list
-        ("1. Add the numbers.", "15", "8 + 7 =", "stop", False),
-        ("It is 4.548 billion years old.", "about 4.5 billion years", "How old is the Earth?", "stop", False),
-        ("It is 6 billion years old.", "about 4.5 billion years", "How old is the Earth?", "stop", True),
-        ("It is 4.548 km long.", "4.5 km", "How long is it?", "stop", True),
-        ("Use the factor of 1000. So 250 centimetres is", "2.5 metres", "Convert 250 cm to metres.", "length", False),
-    ],
-)
-def test_first_numbers_rough_ones_and_those_about_to_be_said(text, reference, question, finish, numeric):
-    context = EvalContext("generate", input=question)
-    assert ("numeric" in labels(text, reference, context=context, finish=finish)) is numeric
-
-
 def test_numbers_of_a_list_in_one_line_hide_no_repetition():
     towns = "Rome, 2. Oslo, 3. Bonn, 4. Lima, 5. Rome, 6. Oslo, 7. Bonn, 8. Lima"
     assert "repetitive" in labels(towns, "Paris")
     assert "repetitive" not in labels("Rome, 2. Oslo, 3. Bonn, 4. Lima, 5. Kyiv, 6. Riga, 7. Bern, 8. Bari", "Paris")
-
-
-@pytest.mark.parametrize(
-    ("text", "refuses"),
-    [
-        ("I am not familiar.", True),
-        ("You cannot answer this question.", True),
-        ("No information available.", True),
-        ("The year of his return is not specified.", True),
-        ("The answer is not available in the text.", True),
-        ("I'm sorry for any confusion, but as a chatbot designed to assist with animals, I don't", True),
-        ("Le point, je ne sais pas.", True),
-        ("It is not explicitly mentioned.", True),
-        ("The Bible does not provide a clear answer to this.", True),
-        ("If you are not able to provide an address, use the form.", False),
-        ("Its sex can not be determined by its heart rate.", False),
-        ("Its sex can not be determined.", True),
-        ("I'm not sure I'd recommend it.", False),
-        ("Use a method that is not available elsewhere.", False),
-        ("He is not known for his humour.", False),
-        ("The museum is not mentioned in older guides.", False),
-        ("You cannot answer the phone while driving.", False),
-    ],
-)
-def test_phrases_of_declining(text, refuses):
-    assert ("refusal" in labels(text, "Paris")) is refuses
 
 
 @pytest.mark.parametrize(
@@ -167,27 +125,9 @@ def test_a_text_that_is_no_json_is_not_right_where_json_was_wanted(text, categor
     assert category in labels(text, '{"a": 1, "b": "x"}')
 
 
-def test_a_number_of_another_sign_is_another_number():
-    context = EvalContext("generate", input="What is 20 - 35?")
-    assert labels("20 - 35 = 15.", "-15", context=context) & {"correct", "numeric"} == {"numeric"}
-    assert "correct" in labels("20 - 35 = -15.", "-15", context=context)
-    assert "correct" not in labels("15", "-15", context=context)
-
-
 def test_lines_of_nothing_but_letters_of_a_list_are_a_loop():
     assert "repetitive" in labels("A:\nB:\nC:\nD:\nE:", "moss", finish="length")
     assert "repetitive" not in labels("A: moss\nB: fern\nC: oak\nD: elm", "moss", finish="length")
-
-
-def test_words_of_declining_that_the_input_has_are_given_back_with_it():
-    context = EvalContext("generate", labels=("apology", "reminder"), input="I cannot help you with that.")
-    assert "refusal" not in labels("I cannot help you with that.", "apology", context=context, prompt="Kind?")
-    assert "refusal" in labels("I cannot provide that.", "apology", context=context, prompt="Kind?")
-
-
-def test_an_exponent_is_no_answer():
-    context = EvalContext("generate", input="What is the area of a circle with a radius of 4 meters?")
-    assert "numeric" not in labels("The area of a circle is pi * r^2.", "50.27 square meters", context=context)
 
 
 @pytest.mark.parametrize(

@@ -80,10 +80,11 @@ def _parsed(name: str, path: Path, size: int, mtime_ns: int) -> _Source:
 
 def _imports(tree: ast.Module, package: str) -> Iterator[tuple[str, ...]]:
     """Of `from a import b` "a.b", or else "a"."""
+    parts = package.split(".")
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name,) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - (node.level - 1)] if node.level else []
+            above = parts[: len(parts) + 1 - node.level] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             yield from ((f"{base}.{alias.name}", base) for alias in node.names)

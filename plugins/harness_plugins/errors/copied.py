@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -75,8 +75,6 @@ def _stem(word: str) -> str:
 
 
 _TURNED = SMALL_WORDS | {_stem(word) for word in ("indeed", "also", "actually", "no", "not")}
-
-
 _NEGATIONS = frozenset(("not", "no", "never", "nicht", "kein", "keine", "pas", "non", "não", "niet", "geen"))
 _SMALL = _TURNED.union(*FUNCTION_WORDS.values())
 
@@ -88,7 +86,11 @@ def _prompt(prompt: str) -> _Prompt:
     forms: dict[str, list[str]] = {}
     for stem, word in dict.fromkeys(zip(stems, words, strict=True)):
         forms.setdefault(stem, []).append(word)
-    return _Prompt(forms, frozenset(zip(*(stems[start:] for start in range(RUN)), strict=False)))
+    return _Prompt(forms, _runs(stems))
+
+
+def _runs(stems: Sequence[str]) -> frozenset[tuple[str, ...]]:
+    return frozenset(zip(*(stems[start:] for start in range(RUN)), strict=False))
 
 
 @lru_cache(64)
@@ -123,19 +125,20 @@ def _shared(said: Sequence[str], prompt: _Prompt) -> list[str]:
     """The stems of those words of an answer that stand in the prompt in runs of RUN and more, endings apart, and a
     letter where that is nearly all that differs; "" for the others."""
     stems = [_stem(word) for word in said]
-    shared = _in_runs(stems, prompt)
+    shared = _in_runs(stems, prompt.runs)
     strange = [place for place, stem in enumerate(stems) if stem not in prompt.words and len(said[place]) >= 4]
     if strange and len(strange) <= MOST_NEAR and (len(said) <= SHORT or 3 * sum(map(bool, shared)) >= len(said)):
         for place in strange:
             stems[place] = _nearest(said[place], prompt) or stems[place]
-        shared = _in_runs(stems, prompt)
+        shared = _in_runs(stems, prompt.runs)
     return shared
 
 
-def _in_runs(stems: Sequence[str], prompt: _Prompt) -> list[str]:
+def _in_runs(stems: Sequence[str], runs: Set[tuple[str, ...]]) -> list[str]:
+    """The stems that stand in one of the runs; "" for the others."""
     shared = [""] * len(stems)
     for start in range(len(stems) - RUN + 1):
-        if tuple(stems[start : start + RUN]) in prompt.runs:
+        if tuple(stems[start : start + RUN]) in runs:
             shared[start : start + RUN] = stems[start : start + RUN]
     return shared
 
@@ -239,22 +242,11 @@ def _claims(text: str, kept: Sequence[tuple[str, str]], asked: str, prompt: _Pro
     return any(_stem(word) not in prompt.words and not _nearest(word, prompt) for word in new)
 
 
-def _asked_again(shared: Sequence[str], asked: Sequence[str]) -> list[bool]:
-    """Which of an answer's words stand in runs of the question."""
-    runs = frozenset(zip(*(asked[start:] for start in range(RUN)), strict=False))
-    found = [False] * len(shared)
-    for start in range(len(shared) - RUN + 1):
-        if tuple(shared[start : start + RUN]) in runs:
-            found[start : start + RUN] = [True] * RUN
-    return found
-
-
-def _elsewhere(shared: Sequence[str], again: Sequence[bool], asked: Sequence[str]) -> int:
-    """How many words the copied pieces have that are not of the question."""
+def _elsewhere(shared: Sequence[str], again: Sequence[str], asked: Sequence[str]) -> int:
+    """How many words the copied pieces have that are not of the question; `again`: those that are, in runs."""
     known = {*asked, *SMALL_WORDS}
-    strange = [bool(stem) and not of_question for stem, of_question in zip(shared, again, strict=True)]
-    groups = (list(piece) for is_strange, piece in groupby(range(len(shared)), strange.__getitem__) if is_strange)
-    pieces = {tuple(shared[place] for place in piece) for piece in groups}
+    strange = ["" if of_question else stem for stem, of_question in zip(shared, again, strict=True)]
+    pieces = {tuple(piece) for is_strange, piece in groupby(strange, bool) if is_strange}
     return sum(len(piece) for piece in pieces if not known.issuperset(piece)) or MOST_COPIED
 
 
@@ -274,10 +266,10 @@ def copied(text: str, item: Item, limits: CopyLimits) -> str:
     text, asked, cut = text[:MOST_COPIED], item.asked, item.cut
     if not item.prompt or not text:
         return ""
-    if given := given_back(text, asked) or given_back(_INTRODUCED.sub("", word_form(text)), _QUOTES.sub(" ", asked)):
+    form = word_form(text)
+    if given := given_back(text, asked) or given_back(_INTRODUCED.sub("", form), _QUOTES.sub(" ", asked)):
         return given
-    shown, form = _prompt(item.prompt), word_form(text)
-    words = form.split()
+    shown, words = _prompt(item.prompt), form.split()
     shared = _shared(words, shown)
     lead = {place for match in _LEAD.finditer(form) for place in _places(form, match.start(), match.end())}
     kept = [
@@ -297,7 +289,7 @@ def copied(text: str, item: Item, limits: CopyLimits) -> str:
     if cut and not kept[-1][1] and _BEGUN.search(text):
         return ""
     whole = _is_whole(words, text, item, limits.words)
-    again = _asked_again(shared, _asked(asked))
+    again = _in_runs(shared, _runs(_asked(asked)))
     of_text = any(again) and not _is_question(asked) and _is_short(word_form(asked))
     if not (restated or whole or of_text) and _elsewhere(shared, again, _asked(asked)) < limits.words:
         return ""  # a short piece of a passage, after the question perhaps, is a wrong answer

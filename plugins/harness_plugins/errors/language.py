@@ -140,13 +140,14 @@ def language_of(text: str, certain: float) -> str | None:
     text = plain(text)
     if language := asks_in(text):
         return language
-    common = counts(word.lower() for word in _unnamed(text))
+    words = [word.lower() for word in _unnamed(text)]
+    common = counts(words)
     ranked = sorted(common, key=lambda language: -common[language])
-    if ranked and common[ranked[0]] >= 2 and (len(ranked) == 1 or common[ranked[0]] > common[ranked[1]]):
-        words = [word.lower() for word in _unnamed(text)]
-        if "en" not in common or ranked[0] == "en" or telling(words, ranked[0], "en")[0] >= 2:
-            return ranked[0]  # "wat is in the box?" is no Dutch
-    if len(_unnamed(text)) < 3 and not _UNSPACED.search(text):
+    first = ranked[0] if ranked else ""
+    clear = bool(first) and common[first] >= 2 and (len(ranked) == 1 or common[first] > common[ranked[1]])
+    if clear and ("en" not in common or first == "en" or telling(words, first, "en")[0] >= 2):
+        return first  # "wat is in the box?" is no Dutch
+    if len(words) < 3 and not _UNSPACED.search(text):
         return None
     found = probabilities(text)
     best = max(found, key=lambda language: found[language])

@@ -45,9 +45,9 @@ def find_loop(words: Sequence[str], text: str, limits: LoopLimits, *, cut: bool 
       more twice) and filling `words` words; words joined by punctuation ("1.1.1.1", "AS-5/AS-5/AS-5") are taken apart;
     - one of up to eight characters said 15 times;
     - one of RUN words or more that a text which was cut off says twice at its end;
-    - in a text of which `share` could be struck out: lines that it had before, and, of its last LAST words, those in
-      runs of RUN and more that were said before, or word pairs that are repetitions; or one that says DOUBLED of it
-      twice in a row.
+    - in a text of which `share` could be struck out: items of a list in one line, or lines, that it had before, and, of
+      its last LAST words, those in runs of RUN and more that were said before, or word pairs that are repetitions; or
+      one that says DOUBLED of it twice in a row.
 
     Numbers and letters of list items are passed over."""
     if _MARKER.search(text) or len(_INLINE.findall(text)) >= limits.repeats:
@@ -65,11 +65,9 @@ def find_loop(words: Sequence[str], text: str, limits: LoopLimits, *, cut: bool 
         return found
     if 2 * len(words) > len(text) + 1:  # a script without spaces: its characters form the same runs again all the time
         return ""
-    if found := _items_again(text[-MOST_LINES:].lower(), limits.share):
-        return found
-    return _lines_again(text[-MOST_LINES:].lower(), limits.share, cut) or _spread(
-        _TOKEN.findall(text.lower())[-LAST:], limits.share
-    )
+    recent, tokens = text[-MOST_LINES:].lower(), _TOKEN.findall(text.lower())[-LAST:]
+    share = limits.share
+    return _items_again(recent, share) or _lines_again(recent, share, cut) or _spread(tokens, share)
 
 
 def _periodic(words: Sequence[str], limits: LoopLimits) -> str:

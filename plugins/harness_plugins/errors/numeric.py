@@ -150,8 +150,8 @@ def other_sign(text: str, reference: str) -> bool:
     """Whether a reference is a number below zero and the text has it above, or the other way round."""
     if not _SIGNED.fullmatch(reference.strip()):
         return False
-    number = next(numbers(reference), None)
-    return number is not None and number in {-other for other in numbers(text)} - set(numbers(text))
+    number, said = next(numbers(reference), None), set(numbers(text))
+    return number is not None and -number in said and number not in said
 
 
 def _asked(question: str) -> frozenset[float]:
@@ -239,9 +239,10 @@ def _claims(text: str, question: str, cut: bool) -> bool:
         return False
     if any(count > told[number] for number, count in said.items()):
         return True
-    claim = None if cut else _PREDICATE.search(text)
-    before = " ".join(text[: claim.start()].split()[-2:]) if claim else ""
-    if claim is None or f"{before} {text[claim.start() : claim.end() + 3]}".lower() in question.lower():
+    if cut or not (claim := _PREDICATE.search(text)):
+        return False
+    before = " ".join(text[: claim.start()].split()[-2:])
+    if f"{before} {text[claim.start() : claim.end() + 3]}".lower() in question.lower():
         return False
     return len(list(numbers(text[claim.end() :]))) == 1
 

@@ -219,12 +219,14 @@ class Spelling:
         strange = [word for word in unknown if word.lower() not in typed]
         if not unknown or len(strange) * 2 > len([word for word in words if word.isalpha()]) + 1:
             return
-        wanted = _missing(text, example.references, self.config.letters)
-        capitals = [word for word in _WORD.findall(context.input) if word.istitle()]
-        names = [name for name in _missing(text, capitals, self.config.letters - 1) if not known.known(name)]
         if len(words) >= LANGUAGE_WORDS and _elsewhere(text, self.config.language):
             return
-        own = set() if _elsewhere(context.input, self.config.language) else set(_WORD.findall(context.input))
+        told = _WORD.findall(context.input)
+        capitals = [word for word in told if word.istitle()]
+        names = [name for name in _missing(text, capitals, self.config.letters - 1) if not known.known(name)]
+        wanted = _missing(text, example.references, self.config.letters)
+        meant = [*wanted, *names]
+        own = set() if _elsewhere(context.input, self.config.language) else set(told)
         careless = sum(self._typed_wrong(word, known) for word in own) >= CARELESS
         opening = set(_OPENING.findall(prediction.parsed[:MOST_CHARACTERS]))
         suspects = [
@@ -232,7 +234,7 @@ class Spelling:
             for word in unknown
             if _PLAIN_WORD.fullmatch(word)
             or (not word.isupper() and (word.lower() in own or word in own or word in opening))
-            or (not word.isupper() and _near(word.lower(), [*wanted, *names], lower=False))
+            or (not word.isupper() and _near(word.lower(), meant, lower=False))
         ]
         if not suspects:
             return
@@ -249,9 +251,9 @@ class Spelling:
             copied = lower in given and lower not in references
             if not copied and (lower in allowed or lower in context.vocabulary):
                 continue
-            meant = [*wanted, *asked] if word == lower else [*wanted, *asked, *names]
+            near = [*wanted, *asked] if word == lower else [*wanted, *asked, *names]
             right = "" if lower in allowed else replaced.get(lower, "")
-            if right := right or _near(lower, meant, lower=word == lower):
+            if right := right or _near(lower, near, lower=word == lower):
                 yield word, right
             elif _PLAIN_WORD.fullmatch(word) or lower in own or (careless and word in own):
                 right = self._right(lower, known, copied=copied and not careless)

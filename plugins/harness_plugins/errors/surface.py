@@ -114,18 +114,18 @@ class Surface:
         if judged.loop:
             yield ErrorLabel("repetitive", judged.loop)
         cut = prediction.finish == "length"
+        unended = cut and not ends_naturally(prediction.parsed)
         differs = not context.labels and other_number(prediction.parsed, example.references, context.input, cut=cut)
         phrase = "" if judged.correct or judged.label is not None else refusal(prediction.parsed)
         if phrase and not any(map(refusal, example.references)) and phrase not in context.input.lower():
             yield ErrorLabel("refusal", phrase)
         elif judged.echo or not (judged.contained or judged.label is not None or len(judged.mentioned) == 1 or differs):
             asked = context.input or prediction.prompt
-            ended = ends_naturally(prediction.parsed)
-            item = Item(prediction.prompt, asked, example.references, context.labels, cut and not ended)
+            item = Item(prediction.prompt, asked, example.references, context.labels, unended)
             copy = copied(prediction.parsed, item, self.copies)
             if copy:
                 yield ErrorLabel("copied_prompt", copy)
-        if cut and not (ends_naturally(prediction.parsed) or _ENDED_LINE.search(prediction.raw)):
+        if unended and not _ENDED_LINE.search(prediction.raw):
             yield ErrorLabel("truncated", f"{prediction.tokens_out} tokens, ends in {prediction.parsed[-20:]!r}")
 
     def _content(
@@ -198,11 +198,12 @@ def _claimed_label(text: str, labels: tuple[str, ...]) -> str:
     """The label that a text which names several calls its answer, or "": the one after the last "the answer is", or
     else the one that it begins with ("No, ..."), or the only one in its first sentence or line."""
     first = next((piece for piece in _FIRST.split(text.strip()) if piece), "")
-    answers = list(_ANSWER.finditer(text))
-    begins, _, rest = first.partition(" ")
-    if not _PAUSE.match(first) or named_labels(rest.partition(" ")[0], labels):
-        begins = first
-    places = [text[answers[-1].end() :][:MOST_CLAIM]] if answers else [begins, first]
+    words = first.split(" ", 2)
+    places = [first]
+    if answers := list(_ANSWER.finditer(text)):
+        places = [text[answers[-1].end() :][:MOST_CLAIM]]
+    elif _PAUSE.match(first) and not named_labels(words[1], labels):
+        places = [words[0], first]
     for place in places:
         if len(named := named_labels(place, labels)) == 1:
             return named[0]
